@@ -1,0 +1,125 @@
+import { spawn } from "node:child_process";
+
+/** What a finished program left behind. */
+export interface CommandResult {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CommandOptions {
+  /** Ends the program (SIGKILL to its process group) when aborted. */
+  readonly signal: AbortSignal;
+  /** Upper bound of the run time in ms; the program is killed when it passes. */
+  readonly timeoutMs: number;
+  /** Text for the program's standard input; without it standard input is /dev/null. */
+  readonly stdin?: string;
+  /** Upper bound of captured stdout and of captured stderr, in bytes each. Default 4 MiB. */
+  readonly maxOutputBytes?: number;
+  /** The whole environment of the program. Default: PATH of this process and LC_ALL=C. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export type CommandFailure = "not-found" | "exit" | "signal" | "timeout" | "aborted" | "output-limit";
+
+/** A program that did not end with exit code 0, with all that is needed to explain it. */
+export class CommandError extends Error {
+  override readonly name = "CommandError";
+  readonly failure: CommandFailure;
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly exitCode: number | undefined;
+  readonly stderr: string;
+
+  constructor(
+    failure: CommandFailure,
+    file: string,
+    args: readonly string[],
+    details: { exitCode?: number | undefined; stderr?: string; cause?: unknown },
+  ) {
+    const stderr = (details.stderr ?? "").trim();
+    const how = failure === "exit" ? `exit code ${details.exitCode}` : failure;
+    super(`${file} failed (${how})${stderr === "" ? "" : `: ${stderr.slice(0, 2000)}`}`, {
+      cause: details.cause,
+    });
+    this.failure = failure;
+    this.file = file;
+    this.args = args;
+    this.exitCode = details.exitCode;
+    this.stderr = stderr;
+  }
+}
+
+/** Runs one program to its end. The door through which the rooms start anything on the host. */
+export type RunCommand = (
+  file: string,
+  args: readonly string[],
+  options: CommandOptions,
+) => Promise<CommandResult>;
+
+const DEFAULT_MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Runs `file` with an argument vector: no shell sees the arguments.
+ *
+ * The program gets a process group of its own, so that a timeout or an abort
+ * takes its children with it. Rejects with CommandError unless it exits with 0.
+ */
+export const runCommand: RunCommand = (file, args, options) =>
+  new Promise((resolve, reject) => {
+    if (options.signal.aborted) {
+      reject(new CommandError("aborted", file, args, { cause: options.signal.reason }));
+      return;
+    }
+    const child = spawn(file, [...args], {
+      stdio: [options.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+      env: options.env ?? { PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
+      detached: true,
+    });
+    let failure: CommandFailure | undefined;
+    const kill = (why: CommandFailure): void => {
+      failure ??= why;
+      if (child.pid === undefined) return;
+      try {
+        process.kill(-child.pid, "SIGKILL");
+      } catch {
+        // The group is already gone.
+      }
+    };
+    const onAbort = (): void => kill("aborted");
+    options.signal.addEventListener("abort", onAbort, { once: true });
+    const timer = setTimeout(() => kill("timeout"), options.timeoutMs);
+
+    const limit = options.maxOutputBytes ?? DEFAULT_MAX_OUTPUT_BYTES;
+    const capture = (stream: NodeJS.ReadableStream | null): (() => string) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      stream?.on("data", (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > limit) kill("output-limit");
+        else chunks.push(chunk);
+      });
+      return () => Buffer.concat(chunks).toString("utf8");
+    };
+    const stdout = capture(child.stdout);
+    const stderr = capture(child.stderr);
+    // A program may end without reading its input; its exit code tells the story, not EPIPE.
+    child.stdin?.on("error", () => {});
+    child.stdin?.end(options.stdin);
+
+    const settle = (): void => {
+      clearTimeout(timer);
+      options.signal.removeEventListener("abort", onAbort);
+    };
+    child.on("error", (cause: NodeJS.ErrnoException) => {
+      settle();
+      reject(new CommandError(cause.code === "ENOENT" ? "not-found" : "signal", file, args, { cause }));
+    });
+    child.on("close", (code, signal) => {
+      settle();
+      if (failure === undefined && code === 0) resolve({ stdout: stdout(), stderr: stderr() });
+      else {
+        const how = failure ?? (signal === null ? "exit" : "signal");
+        reject(new CommandError(how, file, args, { exitCode: code ?? undefined, stderr: stderr() }));
+      }
+    });
+  });
