@@ -1,0 +1,300 @@
+import { z } from "zod";
+import { conditions } from "./condition.ts";
+import {
+  checksum,
+  dnsLabel,
+  ipv4Address,
+  macAddress,
+  objectName,
+  observedGeneration,
+  rules,
+  timestamp,
+} from "./fields.ts";
+import { imageCompressions, imageFormats } from "./image.ts";
+import { sshPublicKey } from "./key-pair.ts";
+import { defineKind, type ObjectOf } from "./kind.ts";
+
+export const runStrategies = ["Always", "RerunOnFailure", "Once", "Halted"] as const;
+export type RunStrategy = (typeof runStrategies)[number];
+
+export const firmwares = ["BIOS", "UEFI"] as const;
+export type Firmware = (typeof firmwares)[number];
+
+/** Held while anything of the machine may exist on a node, so that its addresses are not given away too early. */
+export const GUEST_FINALIZER = "vireo.dev/guest";
+
+const immutableFields = [
+  "flavor",
+  "image",
+  "keyPairs",
+  "networks",
+  "hostname",
+  "cloudInit",
+  "firmware",
+] as const;
+
+const labelValue = z
+  .string()
+  .max(63)
+  .regex(/^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/);
+
+const spec = z
+  .object({
+    flavor: objectName.describe(
+      "Name of the Flavor: how many virtual CPUs, how much memory, how large a root disk.",
+    ),
+    image: objectName.describe("Name of the Image in this namespace that the root disk starts from."),
+    keyPairs: z
+      .array(objectName)
+      .max(16)
+      .default([])
+      .describe("Names of KeyPairs in this namespace whose holders may log in by ssh.")
+      .meta({ "x-kubernetes-list-type": "set" }),
+    networks: z
+      .array(z.object({ name: objectName.describe("Name of the Network.") }))
+      .min(1)
+      .max(1)
+      .describe(
+        "The networks that the machine has an interface in, with an address that it keeps for its whole life. One, in this version.",
+      )
+      .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
+    runStrategy: z
+      .enum(runStrategies)
+      .default("Always")
+      .describe(
+        "When the machine should run. Always: started again whenever it stops. RerunOnFailure: started again when it crashes, not when the guest powers itself off. Once: never started again after it ended. Halted: shut down, and kept with its disk and address.",
+      ),
+    terminationGracePeriodSeconds: z
+      .int()
+      .min(0)
+      .max(3600)
+      .default(60)
+      .describe(
+        "Seconds that the guest has to shut down after the power button (ACPI) is pressed, before its power is cut. 0 cuts it at once.",
+      ),
+    hostname: dnsLabel
+      .optional()
+      .describe(
+        "Host name that the guest is given. Default: the machine's name, dots replaced by dashes, cut to 63 characters.",
+      ),
+    cloudInit: z
+      .object({
+        userData: z
+          .string()
+          .max(65536)
+          .describe(
+            'User data for cloud-init, as it is: "#cloud-config" and YAML, a "#!" script, or MIME multi-part. Not for secrets: whoever may read the machine may read this.',
+          ),
+      })
+      .optional()
+      .describe("What cloud-init in the guest is to do at the first boot (NoCloud data source)."),
+    firmware: z
+      .enum(firmwares)
+      .default("BIOS")
+      .describe("Firmware that boots the guest: BIOS or UEFI (without Secure Boot)."),
+    availabilityZone: labelValue
+      .min(1)
+      .optional()
+      .describe("Run only on nodes of this zone (Hypervisor status.zone). Looked at when a node is chosen."),
+    nodeSelector: z
+      .record(z.string().max(317), labelValue)
+      .optional()
+      .describe(
+        "Run only on nodes whose Hypervisor has all of these labels. Looked at when a node is chosen.",
+      )
+      .meta({ maxProperties: 16 }),
+  })
+  .describe("What the machine is to be. Only its owner writes here; what the system chooses is in status.")
+  .meta(
+    rules(
+      ...immutableFields.map((field) => ({
+        rule: `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`,
+        message: `${field} cannot be changed after the machine was made; make another machine`,
+      })),
+    ),
+  );
+
+const networkInterface = z.object({
+  network: objectName.describe("Name of the Network."),
+  macAddress: macAddress.describe("Hardware address of the guest's network card."),
+  address: ipv4Address.describe("Address of the guest."),
+  prefixLength: z.int().min(1).max(32).describe("Prefix length of the network."),
+  gateway: ipv4Address.describe("The guest's default router."),
+  dnsServers: z.array(ipv4Address).max(3).describe("Name servers that the guest is told to use."),
+  mtu: z.int().min(576).max(9000).describe("Largest packet in bytes."),
+});
+
+const allocation = z.object({
+  flavor: z
+    .object({
+      name: objectName,
+      vcpus: z.int().min(1).max(256).describe("Virtual CPUs."),
+      memoryMiB: z.int().min(1).describe("Memory in MiB."),
+      diskMiB: z.int().min(1).describe("Root disk in MiB."),
+    })
+    .describe("The flavor as it was when the machine was made."),
+  image: z
+    .object({
+      name: objectName,
+      uid: z.uuid().max(36).describe("UID of the Image."),
+      format: z.enum(imageFormats),
+      compression: z.enum(imageCompressions),
+      url: z.string().max(2048).optional(),
+      file: z.string().max(255).optional(),
+      checksum: checksum.optional(),
+    })
+    .describe("The image as it was when the machine was made."),
+  interfaces: z
+    .array(networkInterface)
+    .max(8)
+    .describe("Addresses that the machine keeps until it is deleted.")
+    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["network"] }),
+  sshPublicKeys: z
+    .array(sshPublicKey)
+    .max(16)
+    .describe("Public keys of the KeyPairs.")
+    .meta({ "x-kubernetes-list-type": "atomic" }),
+});
+
+export const powerStates = ["Running", "Paused", "ShutOff", "Crashed"] as const;
+export type PowerState = (typeof powerStates)[number];
+
+export const exitReasons = ["GuestShutdown", "Stopped", "Crashed", "StartFailed", "Unknown"] as const;
+export type ExitReason = (typeof exitReasons)[number];
+
+const guest = z.object({
+  nodeName: objectName.describe("Node whose agent wrote this."),
+  powerState: z.enum(powerStates).describe("What libvirt says of the guest."),
+  startedAt: timestamp.optional().describe("When the guest was last switched on."),
+  shutdownRequestedAt: timestamp
+    .optional()
+    .describe(
+      "When the power button was pressed; the grace period counts from here. Absent unless a shutdown is under way.",
+    ),
+  restarts: z
+    .int()
+    .min(0)
+    .describe(
+      "How often the guest was started again after it ended by itself, since the machine last ran for ten minutes.",
+    ),
+  lastExit: z
+    .object({
+      reason: z
+        .enum(exitReasons)
+        .describe(
+          "How the guest ended: it shut itself down, was stopped, crashed, could not be started, or nobody saw.",
+        ),
+      at: timestamp.describe("When it was seen."),
+      message: z.string().max(1024).optional().describe("What libvirt said, if it said anything."),
+    })
+    .optional()
+    .describe("The last end of the guest."),
+});
+
+/** What `kubectl get vm` shows in one word. */
+export const printableStatuses = [
+  "Pending",
+  "Provisioning",
+  "Starting",
+  "Running",
+  "Paused",
+  "Stopping",
+  "Stopped",
+  "Succeeded",
+  "CrashLoopBackOff",
+  "Failed",
+  "Terminating",
+  "Unknown",
+] as const;
+export type PrintableStatus = (typeof printableStatuses)[number];
+
+const status = z.object({
+  observedGeneration,
+  printableStatus: z
+    .enum(printableStatuses)
+    .optional()
+    .describe("The state of the machine in one word, for people. Programs should read the conditions."),
+  nodeName: objectName.optional().describe("Node that the machine was placed on."),
+  allocation: allocation
+    .optional()
+    .describe(
+      "What the controller chose or resolved for the machine. It stays the same until the machine is deleted.",
+    ),
+  guest: guest.optional().describe("What the node's agent observes of the guest."),
+  conditions,
+});
+
+export type VirtualMachineAllocation = z.output<typeof allocation>;
+export type AllocatedInterface = z.output<typeof networkInterface>;
+export type GuestStatus = z.output<typeof guest>;
+
+/**
+ * Condition types of a VirtualMachine and who writes them.
+ *
+ * controller: ImageReady, FlavorReady, KeyPairsReady, NetworkReady, Scheduled.
+ * node agent: StorageReady, and Released (nothing of a deleted machine is left on the node).
+ * Ready, Reconciling and Stalled (kstatus) belong, with observedGeneration and
+ * printableStatus, to the agent from its first status on, and to the controller
+ * before that and while the node does not answer.
+ */
+export const virtualMachineConditions = [
+  "Ready",
+  "Reconciling",
+  "Stalled",
+  "ImageReady",
+  "FlavorReady",
+  "KeyPairsReady",
+  "NetworkReady",
+  "Scheduled",
+  "StorageReady",
+  "Released",
+] as const;
+export type VirtualMachineCondition = (typeof virtualMachineConditions)[number];
+
+export const virtualMachines = defineKind({
+  kind: "VirtualMachine",
+  plural: "virtualmachines",
+  singular: "virtualmachine",
+  shortNames: ["vm"],
+  scope: "Namespaced",
+  description:
+    "A virtual machine. It is Ready when it is as its spec says, also when the spec says that it is to be stopped.",
+  spec,
+  status,
+  selectableFields: [".status.nodeName"],
+  columns: [
+    { name: "STATUS", type: "string", jsonPath: ".status.printableStatus", description: "State in one word" },
+    {
+      name: "READY",
+      type: "string",
+      jsonPath: ".status.conditions[?(@.type=='Ready')].status",
+      description: "Whether the machine is as its spec says",
+    },
+    { name: "NODE", type: "string", jsonPath: ".status.nodeName", description: "Node" },
+    {
+      name: "IP",
+      type: "string",
+      jsonPath: ".status.allocation.interfaces[0].address",
+      description: "First address",
+    },
+    { name: "FLAVOR", type: "string", jsonPath: ".spec.flavor", description: "Flavor", priority: 1 },
+    { name: "IMAGE", type: "string", jsonPath: ".spec.image", description: "Image", priority: 1 },
+    {
+      name: "STRATEGY",
+      type: "string",
+      jsonPath: ".spec.runStrategy",
+      description: "Run strategy",
+      priority: 1,
+    },
+    {
+      name: "REASON",
+      type: "string",
+      jsonPath: ".status.conditions[?(@.type=='Ready')].reason",
+      description: "Why it is or is not ready",
+      priority: 1,
+    },
+    { name: "AGE", type: "date", jsonPath: ".metadata.creationTimestamp", description: "Age" },
+  ],
+});
+
+export type VirtualMachine = ObjectOf<typeof virtualMachines>;
