@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import { z } from "zod";
 
-import { childrenOf, identityOf, isAlive, type ProcessIdentity } from "./process-table.ts";
+import { identityOf, isAlive, type ProcessIdentity } from "./process-table.ts";
 import { programEnvironment } from "./programs.ts";
 import { HopelessError, waitFor } from "./wait.ts";
 
@@ -45,10 +45,10 @@ export interface DaemonOptions {
   readonly argv: readonly [string, ...string[]];
   readonly lifetime: Lifetime;
   /**
-   * Set when argv starts with nsenter or unshare: the program is then the one
-   * child of the process that is spawned.
+   * Finds the program where it is not the process that is spawned but one that
+   * this one starts: asked again until it knows the pid. Default: the spawned process.
    */
-  readonly forks?: boolean;
+  readonly locate?: (spawned: ProcessIdentity) => number | undefined;
   readonly env?: Readonly<Record<string, string>>;
   /** Working directory. Default: `directory`. */
   readonly cwd?: string;
@@ -161,31 +161,29 @@ const spawnLogged = (options: DaemonOptions): Promise<number> => {
   });
 };
 
-const onlyChild = (daemonName: string, parent: ProcessIdentity): Promise<number> =>
-  waitFor(
-    `${daemonName} below pid ${parent.pid}`,
-    () => {
-      if (!isAlive(parent)) throw new HopelessError(`${daemonName}: pid ${parent.pid} ended early`);
-      return childrenOf(parent.pid)[0]?.pid;
-    },
-    { timeoutMs: 10_000, intervalMs: 5 },
-  );
+const locateProgram = async (options: DaemonOptions, spawned: ProcessIdentity): Promise<number> => {
+  const { locate = () => spawned.pid, name } = options;
+  try {
+    return await waitFor(`the process of ${name}`, () => locate(spawned), {
+      timeoutMs: 10_000,
+      intervalMs: 5,
+    });
+  } catch (cause) {
+    const tail = await logTail(logPathOf(options.directory, name));
+    throw new Error(`${name} did not start: ${tail}`, { cause });
+  }
+};
 
 /** Starts a program with its output in NAME.log and its identity in NAME.pid.json. */
 export const startDaemon = async (options: DaemonOptions): Promise<Daemon> => {
   mkdirSync(options.directory, { recursive: true });
+  const endedAtOnce = new Error(
+    `${options.name} ended at once, see ${logPathOf(options.directory, options.name)}`,
+  );
   const spawned = identityOf(await spawnLogged(options));
-  const logPath = logPathOf(options.directory, options.name);
-  if (spawned === undefined) throw new Error(`${options.name} ended at once, see ${logPath}`);
-  let identity: ProcessIdentity | undefined = spawned;
-  if (options.forks === true) {
-    try {
-      identity = identityOf(await onlyChild(options.name, spawned));
-    } catch (cause) {
-      throw new Error(`${options.name} did not start: ${await logTail(logPath)}`, { cause });
-    }
-  }
-  if (identity === undefined) throw new Error(`${options.name} ended at once, see ${logPath}`);
+  if (spawned === undefined) throw endedAtOnce;
+  const identity = identityOf(await locateProgram(options, spawned));
+  if (identity === undefined) throw endedAtOnce;
   const path = identityPath(options.directory, options.name);
   writeFileSync(`${path}.tmp`, JSON.stringify(identity));
   renameSync(`${path}.tmp`, path);

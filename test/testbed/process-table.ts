@@ -67,6 +67,18 @@ export const processesInNamespaceOf = (memberPid: number): readonly ProcessEntry
   return listProcesses().filter((entry) => namespaceOf(entry.pid) === namespace);
 };
 
+/** The process that has `innerPid` in the PID namespace that `memberPid` is in. */
+export const findInNamespaceOf = (memberPid: number, innerPid: number): ProcessEntry | undefined =>
+  processesInNamespaceOf(memberPid).find((entry) => {
+    try {
+      // The pid in each namespace that sees the process, the innermost last.
+      const [, pids = ""] = /^NSpid:\s+(.*)$/m.exec(readFileSync(`/proc/${entry.pid}/status`, "utf8")) ?? [];
+      return Number(pids.split(/\s+/).at(-1)) === innerPid;
+    } catch {
+      return false;
+    }
+  });
+
 /** Names a process for as long as its record may be kept, reboots and reused pids included. */
 export interface ProcessIdentity {
   readonly pid: number;
