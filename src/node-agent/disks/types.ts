@@ -1,0 +1,74 @@
+import type { ImageFormat, ImageRefusal } from "../../api/image.ts";
+import type { VirtualMachineAllocation } from "../../api/virtual-machine.ts";
+
+/** The image as the machine's allocation froze it. */
+export type AllocatedImage = VirtualMachineAllocation["image"];
+
+/** The root disk that a machine is to have. */
+export interface RootDisk {
+  /** UID of the VirtualMachine; names the directory of the disk. */
+  readonly vmUid: string;
+  /** Size of the disk that the guest sees, in MiB. */
+  readonly sizeMiB: number;
+  /** What the disk starts from. */
+  readonly image: AllocatedImage;
+}
+
+/** A file that QEMU may open, with the format that it must be opened with. */
+export interface BackingImage {
+  readonly path: string;
+  readonly format: ImageFormat;
+}
+
+/** Reasons that pass: the same image is tried again. */
+export type FetchFailure = "FetchFailed" | "NoSpace";
+
+/** Where a root disk stands. */
+export type RootDiskOutcome =
+  /** The disk exists. It is a qcow2 overlay, whatever the format of its backing image. */
+  | { readonly kind: "ready"; readonly path: string; readonly backing: BackingImage }
+  /** The image is on its way; `onImageChange` tells when to ask again. The message stays the same meanwhile. */
+  | { readonly kind: "fetching"; readonly message: string }
+  /** The image cannot be used; only another image (or, for TooLarge, another flavor) helps. */
+  | { readonly kind: "refused"; readonly reason: ImageRefusal; readonly message: string }
+  /** It did not work this time; ask again after the delay, in milliseconds. */
+  | {
+      readonly kind: "failed";
+      readonly reason: FetchFailure;
+      readonly message: string;
+      readonly retryAfterMs: number;
+    };
+
+export interface DiskOptions {
+  /** Ends the waiting for what the verb does. Downloads go on: they belong to the node, not to one caller. */
+  readonly signal: AbortSignal;
+}
+
+/** Bounds on what images may cost a node. */
+export interface DiskLimits {
+  /** Largest disk that a guest may see in an image, in bytes. Default 1 TiB. */
+  readonly maxVirtualSizeBytes: number;
+  /** Largest image file, as served and after decompression, in bytes. Default 64 GiB. */
+  readonly maxFileBytes: number;
+  /** What `evict` lets the cache keep, in bytes on disk. Default 50 GiB. Images in use stay, whatever their size. */
+  readonly cacheBytes: number;
+  /** Space in bytes that fetching an image leaves free, so that running guests can go on writing. Default 1 GiB. */
+  readonly reservedBytes: number;
+  /** A source that sends nothing for so long, in milliseconds, is given up for now. Default 30 000. */
+  readonly stallMs: number;
+  /** A download is made durable, and can be resumed from, each time so many bytes have come. Default 32 MiB. */
+  readonly checkpointBytes: number;
+  /** HTTP redirects that are followed. Default 5. */
+  readonly maxRedirects: number;
+}
+
+/** What became of a fetch, for metrics. */
+export type FetchResult = "Ready" | ImageRefusal | FetchFailure;
+
+/** Counters that the room feeds. */
+export interface DiskMetrics {
+  /** Bytes that came from a source. */
+  readonly fetchedBytes: (count: number) => void;
+  /** A fetch ended. */
+  readonly fetchFinished: (result: FetchResult) => void;
+}
