@@ -1,0 +1,44 @@
+/** The door of src/kube: what controllers and the node agent build on (docs/design/kube.md). */
+export { linkAbort, untilAborted, whenAborted, withDeadline, DeadlineError } from "./abort.ts";
+export { ApiError, TransportError, isConflict, isNotFound } from "./api-error.ts";
+export { backoffDelay, type Backoff } from "./backoff.ts";
+export {
+  createKubeClient,
+  type Abortable,
+  type ApplyOptions,
+  type DeleteOptions,
+  type KubeClient,
+  type KubeClientOptions,
+  type MergePatchOptions,
+  type Selection,
+  type WritableObject,
+} from "./client.ts";
+export { sleep, systemClock, type Clock, type Random } from "./clock.ts";
+export {
+  createController,
+  done,
+  isMoreThanStatus,
+  requeueAfter,
+  sameKey,
+  type Controller,
+  type ControllerOptions,
+  type ControllerWatch,
+  type Reconcile,
+  type ReconcileResult,
+} from "./controller.ts";
+export { loadKubeConfig, type KubeConfig, type LoadKubeConfigOptions } from "./kube-config.ts";
+export { createLogger, loggerFor, logLevels, silentLogger, type LogLevel, type Logger } from "./logger.ts";
+export { createMetrics, type Metrics } from "./metrics.ts";
+export { UnreadableObjectError, type Change, type UnreadableObject } from "./object-cache.ts";
+export { ObjectParseError, deepFreeze } from "./object-codec.ts";
+export { formatKey, keyOf, parseKey, type ObjectKey } from "./object-key.ts";
+export { StalledError, WaitingError } from "./reconcile-error.ts";
+export { isAtLeast } from "./resource-version.ts";
+export { createStore, type Store, type StoreOptions } from "./store.ts";
+export {
+  createWorkQueue,
+  type Process,
+  type WorkQueue,
+  type WorkQueueOptions,
+  type WorkResult,
+} from "./work-queue.ts";
