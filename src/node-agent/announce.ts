@@ -1,0 +1,68 @@
+import { findCondition } from "../api/condition.ts";
+import type { ExitReason, VirtualMachine } from "../api/virtual-machine.ts";
+import type { EventRecorder } from "../kube/index.ts";
+import type { MachineStatusApply } from "./machine-status.ts";
+
+export interface MachineEvent {
+  readonly type: "Normal" | "Warning";
+  readonly reason: string;
+  readonly message: string;
+}
+
+const ends: Readonly<Record<ExitReason, Omit<MachineEvent, "message"> & { readonly says: string }>> = {
+  GuestShutdown: { type: "Normal", reason: "GuestShutdown", says: "The guest shut itself down" },
+  Stopped: { type: "Normal", reason: "GuestStopped", says: "The guest was stopped" },
+  Crashed: { type: "Warning", reason: "GuestCrashed", says: "The guest crashed" },
+  StartFailed: { type: "Warning", reason: "StartFailed", says: "The guest could not be started" },
+  Unknown: {
+    type: "Warning",
+    reason: "GuestEnded",
+    says: "The guest ended; nobody saw why (was the node rebooted?)",
+  },
+};
+
+const warnings: ReadonlySet<string> = new Set([
+  "CrashLoopBackOff",
+  "Paused",
+  "RunFailed",
+  "FetchFailed",
+  "NoSpace",
+]);
+
+/** The events that tell the difference between two states of a machine. Pure; no difference, no event. */
+export const machineEvents = (before: VirtualMachine, apply: MachineStatusApply): MachineEvent[] => {
+  const events: MachineEvent[] = [];
+  const { guest } = apply.status;
+  const exitBefore = before.status?.guest?.lastExit;
+  if (guest.lastExit !== undefined && guest.lastExit.at !== exitBefore?.at) {
+    const { type, reason, says } = ends[guest.lastExit.reason];
+    const detail = guest.lastExit.message === undefined ? "" : `: ${guest.lastExit.message}`;
+    events.push({ type, reason, message: `${says}${detail}` });
+  }
+  if (guest.startedAt !== undefined && guest.startedAt !== before.status?.guest?.startedAt) {
+    events.push({
+      type: "Normal",
+      reason: "GuestStarted",
+      message: `The guest was started on node ${guest.nodeName}`,
+    });
+  }
+  const readyBefore = findCondition(before.status?.conditions, "Ready");
+  const ready = findCondition(apply.status.conditions, "Ready");
+  const told = new Set(["Running", "Stopped", "StartFailed", "Succeeded"]);
+  if (ready !== undefined && ready.reason !== readyBefore?.reason && !told.has(ready.reason)) {
+    const stalled = findCondition(apply.status.conditions, "Stalled") !== undefined;
+    const type = stalled || warnings.has(ready.reason) ? "Warning" : "Normal";
+    events.push({ type, reason: ready.reason, message: ready.message });
+  }
+  return events;
+};
+
+export const announce = (
+  recorder: EventRecorder,
+  before: VirtualMachine,
+  apply: MachineStatusApply,
+): void => {
+  for (const { type, reason, message } of machineEvents(before, apply)) {
+    recorder.event(before, type, reason, message);
+  }
+};

@@ -1,0 +1,80 @@
+import type { VirtualMachine, VirtualMachineAllocation } from "../api/virtual-machine.ts";
+import type { Acceleration } from "../api/hypervisor.ts";
+import type { Seed } from "./cloud-init/types.ts";
+import type { RootDisk, RootDiskOutcome } from "./disks/types.ts";
+import type { Domain } from "./domains/types.ts";
+import type { GuestFilter } from "./filters/types.ts";
+import { type Link, type Tap, tapName } from "./links/types.ts";
+
+/**
+ * What a VirtualMachine means for each room of this node: pure translations
+ * from the object to desired values. Nothing is looked up and nothing chosen.
+ */
+
+/** A machine that the controller has placed: its allocation is complete. */
+export interface PlacedMachine {
+  readonly machine: VirtualMachine;
+  readonly allocation: VirtualMachineAllocation;
+}
+
+/** Undefined while the controller has not written the allocation. */
+export const placed = (machine: VirtualMachine): PlacedMachine | undefined => {
+  const allocation = machine.status?.allocation;
+  return allocation === undefined ? undefined : { machine, allocation };
+};
+
+/** The host name that the guest gets: spec.hostname, or the machine's name as one DNS label. */
+export const hostnameOf = (machine: VirtualMachine): string =>
+  machine.spec.hostname ?? machine.metadata.name.replaceAll(".", "-").slice(0, 63).replace(/-+$/, "");
+
+export const desiredRootDisk = ({ machine, allocation }: PlacedMachine): RootDisk => ({
+  vmUid: machine.metadata.uid,
+  sizeMiB: allocation.flavor.diskMiB,
+  image: allocation.image,
+});
+
+export const desiredSeed = ({ machine, allocation }: PlacedMachine): Seed => ({
+  vmUid: machine.metadata.uid,
+  hostname: hostnameOf(machine),
+  sshPublicKeys: allocation.sshPublicKeys,
+  ...(machine.spec.cloudInit === undefined ? {} : { userData: machine.spec.cloudInit.userData }),
+  interfaces: allocation.interfaces,
+});
+
+export const desiredLink = ({ machine, allocation }: PlacedMachine): Link => ({
+  vmUid: machine.metadata.uid,
+  interfaces: allocation.interfaces,
+});
+
+/**
+ * The rules of one machine. They follow from the object alone, so that a fresh
+ * agent never takes away the rules of a guest that it has not looked at yet.
+ */
+export const desiredFilters = ({ machine, allocation }: PlacedMachine): GuestFilter[] =>
+  allocation.interfaces.map(({ network, macAddress, address }) => ({
+    vmUid: machine.metadata.uid,
+    tap: tapName(machine.metadata.uid, network),
+    macAddress,
+    address,
+  }));
+
+export const desiredDomain = (
+  { machine, allocation }: PlacedMachine,
+  parts: {
+    readonly acceleration: Acceleration;
+    readonly rootDisk: Extract<RootDiskOutcome, { kind: "ready" }>;
+    readonly seedPath: string;
+    readonly taps: readonly Tap[];
+  },
+): Domain => ({
+  vmUid: machine.metadata.uid,
+  namespace: machine.metadata.namespace ?? "",
+  name: machine.metadata.name,
+  vcpus: allocation.flavor.vcpus,
+  memoryMiB: allocation.flavor.memoryMiB,
+  firmware: machine.spec.firmware,
+  acceleration: parts.acceleration,
+  rootDisk: { path: parts.rootDisk.path, backing: parts.rootDisk.backing },
+  seedPath: parts.seedPath,
+  interfaces: parts.taps.map((tap) => ({ tap: tap.name, macAddress: tap.macAddress, mtu: tap.mtu })),
+});

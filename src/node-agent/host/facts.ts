@@ -1,0 +1,34 @@
+import { statfs } from "node:fs/promises";
+import { availableParallelism, networkInterfaces, totalmem } from "node:os";
+
+const MIB = 2 ** 20;
+
+/** What this machine has, before anything is reserved or given out. */
+export interface HostFacts {
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  /** Size of the file system under the path, in MiB. */
+  readonly diskMiB: number;
+  /** IPv4 addresses of all interfaces but loopback. */
+  readonly addresses: readonly string[];
+}
+
+/** IPv4 addresses that belong to this node itself. `ignored` names interfaces that are made for guests. */
+export const nodeAddresses = (ignored: (name: string) => boolean): string[] =>
+  Object.entries(networkInterfaces())
+    .filter(([name]) => !ignored(name))
+    .flatMap(([, entries]) => entries ?? [])
+    .filter(({ family, internal }) => family === "IPv4" && !internal)
+    .map(({ address }) => address)
+    .toSorted();
+
+/** Rejects when the path does not exist. */
+export const hostFacts = async (diskPath: string, ignored: (name: string) => boolean): Promise<HostFacts> => {
+  const { blocks, bsize } = await statfs(diskPath);
+  return {
+    cpus: availableParallelism(),
+    memoryMiB: Math.floor(totalmem() / MIB),
+    diskMiB: Math.floor((blocks * bsize) / MIB),
+    addresses: nodeAddresses(ignored),
+  };
+};

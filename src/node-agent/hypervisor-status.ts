@@ -1,0 +1,83 @@
+import { isDeepStrictEqual } from "node:util";
+import { type ConditionDraft, withTransitionTimes } from "../api/condition.ts";
+import {
+  type Acceleration,
+  type CachedImageStatus,
+  type Hypervisor,
+  type HypervisorStatus,
+  hypervisors,
+} from "../api/hypervisor.ts";
+import { apiVersionOf } from "../api/resource.ts";
+import type { Firmware } from "../api/virtual-machine.ts";
+import type { HostFacts } from "./host/facts.ts";
+
+/** What the agent knows of its node. */
+export interface NodeFacts {
+  readonly host: HostFacts;
+  readonly reservedMemoryMiB: number;
+  readonly zone: string | undefined;
+  readonly architecture: string;
+  readonly firmwares: readonly Firmware[];
+  /** Undefined while the probe guest has not answered or failed yet. */
+  readonly acceleration: Acceleration | undefined;
+  readonly libvirtConnected: boolean;
+  readonly versions: HypervisorStatus["versions"];
+  readonly images: readonly CachedImageStatus[];
+}
+
+const readyDraft = (facts: NodeFacts, generation: number): ConditionDraft => {
+  const draft = (status: "True" | "False", reason: string, message: string): ConditionDraft => ({
+    type: "Ready",
+    status,
+    observedGeneration: generation,
+    reason,
+    message,
+  });
+  if (!facts.libvirtConnected) {
+    return draft(
+      "False",
+      "LibvirtUnavailable",
+      "The agent cannot reach libvirtd. Running guests are not touched; look at libvirtd on the node.",
+    );
+  }
+  if (facts.acceleration === undefined) {
+    return draft("False", "ProbingAcceleration", "A probe guest shows whether hardware acceleration works.");
+  }
+  return draft("True", "AgentReady", "The agent runs and reaches libvirtd.");
+};
+
+/** Everything that the agent says of its node, as one server-side apply of the Hypervisor's status. */
+export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: Date) => {
+  const generation = hypervisor.metadata.generation ?? 0;
+  const { host } = facts;
+  const status = {
+    observedGeneration: generation,
+    conditions: withTransitionTimes([readyDraft(facts, generation)], hypervisor.status?.conditions, now),
+    architecture: facts.architecture,
+    firmwares: [...facts.firmwares],
+    addresses: host.addresses.slice(0, 16),
+    capacity: {
+      cpus: host.cpus,
+      memoryMiB: Math.max(0, host.memoryMiB - facts.reservedMemoryMiB),
+      diskMiB: host.diskMiB,
+    },
+    images: [...facts.images].toSorted((a, b) => (a.uid < b.uid ? -1 : 1)).slice(0, 256),
+    ...(facts.acceleration === undefined ? {} : { acceleration: facts.acceleration }),
+    ...(facts.zone === undefined ? {} : { zone: facts.zone }),
+    ...(facts.versions === undefined ? {} : { versions: facts.versions }),
+  } satisfies HypervisorStatus;
+  return {
+    apiVersion: apiVersionOf(hypervisors),
+    kind: hypervisors.kind,
+    metadata: { name: hypervisor.metadata.name, uid: hypervisor.metadata.uid },
+    status,
+  };
+};
+
+/** Whether the stored status says all that already. */
+export const hypervisorAlreadySays = (
+  stored: HypervisorStatus | undefined,
+  wanted: HypervisorStatus,
+): boolean =>
+  stored !== undefined &&
+  Object.entries(wanted).every(([field, value]) => isDeepStrictEqual(Reflect.get(stored, field), value));

@@ -1,0 +1,199 @@
+import { type ConditionDraft, findCondition, withTransitionTimes } from "../api/condition.ts";
+import { apiVersionOf } from "../api/resource.ts";
+import {
+  type GuestStatus,
+  type PrintableStatus,
+  type VirtualMachine,
+  virtualMachines,
+} from "../api/virtual-machine.ts";
+import type { RootDiskOutcome } from "./disks/types.ts";
+import type { Goal } from "./lifecycle.ts";
+
+/** What carrying out a step came to. */
+export type StepOutcome =
+  | { readonly kind: "done" }
+  /** The root disk is not there yet, or cannot be. */
+  | { readonly kind: "no-disk"; readonly disk: Exclude<RootDiskOutcome, { kind: "ready" }> }
+  | { readonly kind: "start-failed"; readonly message: string }
+  | { readonly kind: "waiting-for-restart" }
+  /** Nothing of the machine is left on this node. */
+  | { readonly kind: "released" };
+
+export interface MachineReport {
+  readonly machine: VirtualMachine;
+  readonly goal: Goal;
+  readonly guest: GuestStatus;
+  readonly outcome: StepOutcome;
+  readonly now: Date;
+}
+
+/** The state in one word, with the reason and the sentence that Ready carries. */
+interface Verdict {
+  readonly printableStatus: PrintableStatus;
+  readonly ready: "True" | "False";
+  readonly reason: string;
+  readonly message: string;
+  /** Why the machine is not on its way to Ready without a person's help. */
+  readonly stalled?: boolean;
+}
+
+const verdict = (
+  printableStatus: PrintableStatus,
+  ready: Verdict["ready"],
+  reason: string,
+  message: string,
+): Verdict => ({ printableStatus, ready, reason, message });
+
+const stalled = (reason: string, message: string): Verdict => ({
+  ...verdict("Failed", "False", reason, message),
+  stalled: true,
+});
+
+const withoutDisk = (disk: Exclude<RootDiskOutcome, { kind: "ready" }>): Verdict => {
+  switch (disk.kind) {
+    case "fetching":
+      return verdict("Provisioning", "False", "ImageFetching", disk.message);
+    case "failed":
+      return verdict("Provisioning", "False", disk.reason, disk.message);
+    case "refused":
+      return stalled(disk.reason, disk.message);
+  }
+};
+
+const lastExitSentence = (guest: GuestStatus): string =>
+  guest.lastExit === undefined
+    ? ""
+    : ` Last end: ${guest.lastExit.reason}${guest.lastExit.message === undefined ? "" : ` (${guest.lastExit.message})`}.`;
+
+const runVerdict = (guest: GuestStatus, outcome: StepOutcome): Verdict => {
+  if (guest.powerState === "Running") return verdict("Running", "True", "Running", "The guest runs.");
+  if (guest.powerState === "Paused") {
+    return verdict(
+      "Paused",
+      "False",
+      "Paused",
+      "The guest is paused; libvirt on the node did that, or a disk error.",
+    );
+  }
+  switch (outcome.kind) {
+    case "no-disk":
+      return withoutDisk(outcome.disk);
+    case "start-failed":
+      return verdict(
+        "Starting",
+        "False",
+        "StartFailed",
+        `The guest could not be started: ${outcome.message}`,
+      );
+    case "waiting-for-restart":
+      return verdict(
+        "CrashLoopBackOff",
+        "False",
+        "CrashLoopBackOff",
+        `The guest ended ${guest.restarts + 1} times in short order and is started again later.${lastExitSentence(guest)}`,
+      );
+    default:
+      return verdict(
+        "Starting",
+        "False",
+        "Starting",
+        `The guest is being started.${lastExitSentence(guest)}`,
+      );
+  }
+};
+
+const verdictOf = ({ goal, guest, outcome }: MachineReport): Verdict => {
+  const on = guest.powerState === "Running" || guest.powerState === "Paused";
+  switch (goal.kind) {
+    case "run":
+      return runVerdict(guest, outcome);
+    case "stop":
+      return on
+        ? verdict("Stopping", "False", "Stopping", "The guest was asked to shut down.")
+        : verdict("Stopped", "True", "Stopped", "The guest is off, as its run strategy says.");
+    case "completed":
+      if (on) return verdict("Stopping", "False", "Stopping", "The guest was asked to shut down.");
+      return goal.succeeded
+        ? verdict(
+            "Succeeded",
+            "True",
+            "Succeeded",
+            "The guest shut itself down; its run strategy leaves it off.",
+          )
+        : stalled(
+            "RunFailed",
+            `The guest did not end by itself and is not run again.${lastExitSentence(guest)}`,
+          );
+    case "release":
+      return outcome.kind === "released"
+        ? verdict("Terminating", "False", "Released", "Nothing of the machine is left on the node.")
+        : verdict("Terminating", "False", "Terminating", "The guest is being shut down and removed.");
+  }
+};
+
+const storageDraft = (
+  { machine, outcome, guest }: MachineReport,
+  generation: number,
+): ConditionDraft | undefined => {
+  const draft = (status: "True" | "False", reason: string, message: string): ConditionDraft => ({
+    type: "StorageReady",
+    status,
+    observedGeneration: generation,
+    reason,
+    message,
+  });
+  if (outcome.kind === "released") return undefined;
+  if (outcome.kind === "no-disk") {
+    const { disk } = outcome;
+    return draft("False", disk.kind === "fetching" ? "ImageFetching" : disk.reason, disk.message);
+  }
+  if (guest.powerState === "Running" || outcome.kind === "start-failed") {
+    return draft("True", "RootDiskReady", "The root disk is on the node.");
+  }
+  const before = findCondition(machine.status?.conditions, "StorageReady");
+  return before === undefined
+    ? undefined
+    : draft(before.status === "True" ? "True" : "False", before.reason, before.message);
+};
+
+const drafts = (report: MachineReport, said: Verdict, generation: number): ConditionDraft[] => {
+  const draft = (type: string, status: "True" | "False"): ConditionDraft => ({
+    type,
+    status,
+    observedGeneration: generation,
+    reason: said.reason,
+    message: said.message,
+  });
+  const storage = storageDraft(report, generation);
+  return [
+    draft("Ready", said.ready),
+    ...(said.ready === "True" ? [] : [draft(said.stalled === true ? "Stalled" : "Reconciling", "True")]),
+    ...(storage === undefined ? [] : [storage]),
+    ...(report.outcome.kind === "released" ? [draft("Released", "True")] : []),
+  ];
+};
+
+/** Everything that the node agent says of a machine, as one server-side apply of its status. */
+export const machineStatus = (report: MachineReport) => {
+  const { machine, guest, now } = report;
+  const said = verdictOf(report);
+  const generation = machine.metadata.generation ?? 0;
+  return {
+    apiVersion: apiVersionOf(virtualMachines),
+    kind: virtualMachines.kind,
+    metadata: {
+      name: machine.metadata.name,
+      namespace: machine.metadata.namespace,
+      // A machine that was deleted and made again under the same name is another one.
+      uid: machine.metadata.uid,
+    },
+    status: {
+      observedGeneration: generation,
+      printableStatus: said.printableStatus,
+      guest,
+      conditions: withTransitionTimes(drafts(report, said, generation), machine.status?.conditions, now),
+    },
+  };
+};
+
+export type MachineStatusApply = ReturnType<typeof machineStatus>;

@@ -1,0 +1,124 @@
+import { isTrue } from "../api/condition.ts";
+import type { VirtualMachine } from "../api/virtual-machine.ts";
+import { done, keyOf, loggerFor, type ReconcileResult, requeueAfter } from "../kube/index.ts";
+import type { AgentOptions } from "./agent.ts";
+import { announce } from "./announce.ts";
+import { type PlacedMachine, placed } from "./desired.ts";
+import { type Decision, decide, isOn, observeGuest, recordStartFailure } from "./lifecycle.ts";
+import { machineStatus, type StepOutcome } from "./machine-status.ts";
+import { isStartFailure } from "./start-failure.ts";
+import { executeStep, removeGuest, type StepContext } from "./steps.ts";
+
+/** A download announces its end; this is for the announcement that got lost. */
+const FETCH_CHECK_MS = 15_000;
+
+/** Looks at one machine, takes one step, says what came of it. */
+export const reconcileMachine = async (
+  uid: string,
+  options: AgentOptions,
+  context: StepContext,
+  signal: AbortSignal,
+): Promise<ReconcileResult> => {
+  const machine = options.machines.get(uid);
+  if (machine === undefined) {
+    await removeOrphan(uid, options, context, signal);
+    return done;
+  }
+  const target = placed(machine);
+  if (target === undefined || isTrue(machine.status?.conditions, "Released")) return done;
+
+  const domain = await context.domains.observe(uid, { signal });
+  const decision = decide({ machine, domain, now: options.now() }, options.nodeName);
+  await recordShutdown(machine, decision, options, signal);
+  const outcome = await takeStep(decision, target, options, context, signal);
+  const after = await guestAfter(decision, outcome, uid, options, context, signal);
+  const latest = options.machines.get(uid) ?? machine;
+  const apply = machineStatus({
+    machine: latest,
+    goal: decision.goal,
+    guest: after,
+    outcome,
+    now: options.now(),
+  });
+  await options.machines.say(latest, apply, { signal });
+  announce(options.events, machine, apply);
+  return nextLook(decision, outcome);
+};
+
+/**
+ * No object, and the store is in sync: what is left of the machine here is
+ * nobody's. An object that exists but cannot be read is somebody's, and it
+ * does not tell its UID: while there is one, nothing is removed.
+ */
+const removeOrphan = async (
+  uid: string,
+  { store, logger }: AgentOptions,
+  context: StepContext,
+  signal: AbortSignal,
+): Promise<void> => {
+  const [unreadable] = store.unreadable();
+  if (unreadable === undefined) return removeGuest(uid, context, { signal });
+  logger.warn(
+    { uid, unreadable: unreadable.message },
+    "an orphan is left alone while a machine cannot be read",
+  );
+};
+
+/** The grace period must outlive this process: it is written down before the power button is pressed. */
+const recordShutdown = async (
+  machine: VirtualMachine,
+  { goal, guest, step }: Decision,
+  options: AgentOptions,
+  signal: AbortSignal,
+): Promise<void> => {
+  if (step.kind !== "press-power-button" || machine.status?.guest?.shutdownRequestedAt !== undefined) return;
+  const report = { machine, goal, guest, outcome: { kind: "done" }, now: options.now() } as const;
+  await options.machines.say(machine, machineStatus(report), { signal });
+};
+
+const takeStep = async (
+  { step }: Decision,
+  target: PlacedMachine,
+  options: AgentOptions,
+  context: StepContext,
+  signal: AbortSignal,
+): Promise<StepOutcome> => {
+  try {
+    return await executeStep(step, target, context, { signal });
+  } catch (error) {
+    if (step.kind !== "start" || signal.aborted || !isStartFailure(error)) throw error;
+    loggerFor(options.logger, keyOf(target.machine)).warn({ err: error }, "the guest could not be started");
+    return { kind: "start-failed", message: error.message };
+  }
+};
+
+/** What is known of the guest after the step; libvirt is asked again where the step changed something. */
+const guestAfter = async (
+  { step, guest }: Decision,
+  outcome: StepOutcome,
+  uid: string,
+  options: AgentOptions,
+  context: StepContext,
+  signal: AbortSignal,
+) => {
+  const at = { nodeName: options.nodeName, now: options.now() };
+  if (outcome.kind === "start-failed") return recordStartFailure(guest, outcome.message, at.now);
+  if (outcome.kind !== "done" || step.kind === "keep" || step.kind === "rest") return guest;
+  const domain = await context.domains.observe(uid, { signal });
+  // A guest that ended at once after its start did run: its end must count.
+  const between =
+    step.kind === "start" && !isOn(domain) ? observeGuest(guest, { powerState: "Running" }, at) : guest;
+  return observeGuest(between, domain, at);
+};
+
+const nextLook = (decision: Decision, outcome: StepOutcome): ReconcileResult => {
+  // The record of the failure says how long to wait; the next pass reads it.
+  if (outcome.kind === "start-failed") return requeueAfter(1000);
+  if (outcome.kind === "no-disk") {
+    if (outcome.disk.kind === "refused") return done;
+    return requeueAfter(outcome.disk.kind === "failed" ? outcome.disk.retryAfterMs : FETCH_CHECK_MS);
+  }
+  // The lifecycle event of a cut may have come before this pass looked.
+  if (decision.step.kind === "cut-power") return requeueAfter(1000);
+  return decision.requeueAfterMs === undefined ? done : requeueAfter(decision.requeueAfterMs);
+};

@@ -1,0 +1,74 @@
+import { isDeepStrictEqual } from "node:util";
+import { findCondition } from "../api/condition.ts";
+import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
+import type { KubeClient, Store } from "../kube/index.ts";
+import type { MachineStatusApply } from "./machine-status.ts";
+
+/** One name for the agents of all nodes, so that the next node's agent takes over its predecessor's fields. */
+export const FIELD_MANAGER = "vireo-node-agent";
+
+/** Condition types that the agent writes; those it leaves out must be gone. */
+const OWN_CONDITIONS = ["Ready", "Reconciling", "Stalled", "StorageReady", "Released"] as const;
+
+/** Whether the stored status already says all that the apply says, and none of our conditions beyond. */
+export const alreadySaid = (machine: VirtualMachine, apply: MachineStatusApply): boolean => {
+  const stored = machine.status;
+  const wanted = apply.status;
+  return (
+    stored !== undefined &&
+    stored.observedGeneration === wanted.observedGeneration &&
+    stored.printableStatus === wanted.printableStatus &&
+    isDeepStrictEqual(stored.guest, wanted.guest) &&
+    OWN_CONDITIONS.every((type) =>
+      isDeepStrictEqual(findCondition(stored.conditions, type), findCondition(wanted.conditions, type)),
+    )
+  );
+};
+
+/**
+ * The machines of this node as this process knows them: what the watch brought,
+ * or what a write of ours returned, if that is newer. Without it a pass right
+ * after a write would decide on the state before, and write again.
+ */
+export interface MachineView {
+  get(uid: string): VirtualMachine | undefined;
+  list(): readonly VirtualMachine[];
+  /** Whether the watch only brought back what this process wrote itself. */
+  isOwnWrite(machine: VirtualMachine): boolean;
+  /** Writes the status unless it is said already. */
+  say(machine: VirtualMachine, apply: MachineStatusApply, options: { signal: AbortSignal }): Promise<void>;
+}
+
+export const createMachineView = (store: Store<VirtualMachine>, client: KubeClient): MachineView => {
+  const written = new Map<string, VirtualMachine>();
+
+  const isOwnWrite = ({ metadata }: VirtualMachine): boolean =>
+    written.get(metadata.uid)?.metadata.resourceVersion === metadata.resourceVersion;
+
+  const newest = (stored: VirtualMachine): VirtualMachine => {
+    const own = written.get(stored.metadata.uid);
+    if (own === undefined) return stored;
+    if (BigInt(stored.metadata.resourceVersion) < BigInt(own.metadata.resourceVersion)) return own;
+    written.delete(stored.metadata.uid);
+    return stored;
+  };
+
+  store.onChange(({ after, before }) => {
+    if (after === undefined && before !== undefined) written.delete(before.metadata.uid);
+  });
+
+  return {
+    get: (uid) => {
+      const [stored] = store.byIndex("uid", uid);
+      return stored === undefined ? undefined : newest(stored);
+    },
+    list: () => store.list().map(newest),
+    isOwnWrite,
+    say: async (machine, apply, { signal }) => {
+      if (alreadySaid(machine, apply)) return;
+      const options = { fieldManager: FIELD_MANAGER, force: true, signal };
+      const answer = await client.applyStatus(virtualMachines, apply, options);
+      written.set(answer.metadata.uid, answer);
+    },
+  };
+};

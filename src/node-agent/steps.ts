@@ -1,0 +1,99 @@
+import type { Acceleration } from "../api/hypervisor.ts";
+import type { CloudInit } from "./cloud-init/index.ts";
+import { desiredDomain, desiredLink, desiredRootDisk, desiredSeed, type PlacedMachine } from "./desired.ts";
+import type { Disks } from "./disks/index.ts";
+import type { Domains } from "./domains/index.ts";
+import type { Step } from "./lifecycle.ts";
+import type { Links } from "./links/index.ts";
+import type { StepOutcome } from "./machine-status.ts";
+
+/** The rooms of this node, and what a step needs beside them. */
+export interface StepContext {
+  readonly disks: Disks;
+  readonly cloudInit: CloudInit;
+  readonly links: Links;
+  readonly domains: Domains;
+  /** One pass over the rules of all machines of this node; concurrent callers share it. */
+  readonly syncFilters: () => Promise<void>;
+  /** Leaves the machine out of that pass from now on, and makes one. */
+  readonly removeFilters: (vmUid: string) => Promise<void>;
+  /** As probed by running a guest. */
+  readonly acceleration: () => Promise<Acceleration>;
+}
+
+interface StepOptions {
+  readonly signal: AbortSignal;
+}
+
+type Executor = (target: PlacedMachine, context: StepContext, options: StepOptions) => Promise<StepOutcome>;
+
+const done: StepOutcome = { kind: "done" };
+
+/**
+ * Disk, seed, link, rules, domain: each needs the one before, and a guest never
+ * runs before its rules are in place.
+ */
+const start: Executor = async (target, context, options) => {
+  const rootDisk = await context.disks.ensureRootDisk(desiredRootDisk(target), options);
+  if (rootDisk.kind !== "ready") return { kind: "no-disk", disk: rootDisk };
+  const seed = await context.cloudInit.ensureSeed(desiredSeed(target), options);
+  const taps = await context.links.ensure(desiredLink(target), options);
+  await context.syncFilters();
+  const acceleration = await context.acceleration();
+  await context.domains.start(
+    desiredDomain(target, { acceleration, rootDisk, seedPath: seed.path, taps }),
+    options,
+  );
+  return done;
+};
+
+/** A running guest is not touched; what somebody took away around it is put back. */
+const keep: Executor = async (target, context, options) => {
+  await context.links.ensure(desiredLink(target), options);
+  await context.syncFilters();
+  return done;
+};
+
+const uidOf = (target: PlacedMachine): string => target.machine.metadata.uid;
+
+const executors: Readonly<Record<Step["kind"], Executor>> = {
+  start,
+  keep,
+  "wait-for-restart": async () => ({ kind: "waiting-for-restart" }),
+  "press-power-button": async (target, { domains }, options) => {
+    await domains.shutdown(uidOf(target), options);
+    return done;
+  },
+  "cut-power": async (target, { domains }, options) => {
+    await domains.destroy(uidOf(target), options);
+    return done;
+  },
+  rest: async (target, { links }, options) => {
+    await links.remove(uidOf(target), options);
+    return done;
+  },
+  release: async (target, context, options) => {
+    await removeGuest(uidOf(target), context, options);
+    return { kind: "released" };
+  },
+};
+
+export const executeStep = (
+  step: Step,
+  target: PlacedMachine,
+  context: StepContext,
+  options: StepOptions,
+): Promise<StepOutcome> => executors[step.kind](target, context, options);
+
+/** The reverse of start: the rules outlive the guest and its link. */
+export const removeGuest = async (
+  vmUid: string,
+  context: StepContext,
+  options: StepOptions,
+): Promise<void> => {
+  await context.domains.remove(vmUid, options);
+  await context.links.remove(vmUid, options);
+  await context.removeFilters(vmUid);
+  await context.cloudInit.remove(vmUid, options);
+  await context.disks.remove(vmUid, options);
+};

@@ -1,0 +1,247 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import type {
+  ExitReason,
+  GuestStatus,
+  RunStrategy,
+  VirtualMachine,
+} from "../../../src/api/virtual-machine.ts";
+import type { ObservedDomain } from "../../../src/node-agent/domains/types.ts";
+import {
+  decide,
+  observeGuest,
+  recordStartFailure,
+  restartDelayMs,
+} from "../../../src/node-agent/lifecycle.ts";
+import { machineWith } from "./machines.ts";
+
+const nodeName = "node-1";
+const now = new Date("2026-01-01T12:00:00Z");
+const secondsAgo = (seconds: number): string =>
+  new Date(now.getTime() - seconds * 1000).toISOString().replace(".000", "");
+
+const on: ObservedDomain = { vmUid: "uid", powerState: "Running" };
+const off = (exit?: ExitReason): ObservedDomain => ({
+  vmUid: "uid",
+  powerState: "ShutOff",
+  ...(exit === undefined ? {} : { exit }),
+});
+
+const guest = (fields: Partial<GuestStatus>): GuestStatus => ({
+  nodeName,
+  powerState: "ShutOff",
+  restarts: 0,
+  ...fields,
+});
+const running = guest({ powerState: "Running", startedAt: secondsAgo(60) });
+const ended = (reason: ExitReason, seconds: number, restarts = 0): GuestStatus =>
+  guest({ startedAt: secondsAgo(seconds + 5), restarts, lastExit: { reason, at: secondsAgo(seconds) } });
+
+interface Case {
+  readonly strategy: RunStrategy;
+  readonly guest?: GuestStatus;
+  readonly domain?: ObservedDomain;
+  readonly deleting?: boolean;
+  readonly grace?: number;
+  readonly step: string;
+}
+
+const machineOf = ({ strategy, guest: before, deleting, grace }: Case): VirtualMachine =>
+  machineWith({
+    spec: { runStrategy: strategy, terminationGracePeriodSeconds: grace ?? 60 },
+    metadata: deleting === true ? { deletionTimestamp: secondsAgo(1) } : {},
+    status: before === undefined ? {} : { guest: before },
+  });
+
+const cases: readonly (readonly [string, Case])[] = [
+  ["a new machine is started", { strategy: "Always", step: "start" }],
+  ["a defined domain that never ran is started", { strategy: "Once", domain: off("Unknown"), step: "start" }],
+  ["a running machine is kept", { strategy: "Always", guest: running, domain: on, step: "keep" }],
+  ["a running guest that no status knows of is kept", { strategy: "Always", domain: on, step: "keep" }],
+  [
+    "a guest that shut itself down is started again",
+    { strategy: "Always", guest: running, domain: off("GuestShutdown"), step: "start" },
+  ],
+  [
+    "a second end in short order waits",
+    {
+      strategy: "Always",
+      guest: { ...running, restarts: 1 },
+      domain: off("Crashed"),
+      step: "wait-for-restart",
+    },
+  ],
+  [
+    "a wait that is over ends in a start",
+    { strategy: "Always", guest: ended("Crashed", 11, 1), domain: off("Crashed"), step: "start" },
+  ],
+  [
+    "after a failed start the first retry waits",
+    { strategy: "Always", guest: ended("StartFailed", 1), step: "wait-for-restart" },
+  ],
+  [
+    "after the node's reboot the guest is started",
+    { strategy: "Always", guest: running, domain: off("Unknown"), step: "start" },
+  ],
+  [
+    "after the node's reboot without the domain the guest is started",
+    { strategy: "RerunOnFailure", guest: running, step: "start" },
+  ],
+  [
+    "RerunOnFailure leaves a guest off that shut itself down",
+    { strategy: "RerunOnFailure", guest: running, domain: off("GuestShutdown"), step: "rest" },
+  ],
+  [
+    "RerunOnFailure starts a guest that crashed",
+    { strategy: "RerunOnFailure", guest: running, domain: off("Crashed"), step: "start" },
+  ],
+  [
+    "RerunOnFailure starts a guest that its owner had stopped",
+    { strategy: "RerunOnFailure", guest: ended("Stopped", 5), domain: off("GuestShutdown"), step: "start" },
+  ],
+  [
+    "Once leaves a guest off that crashed",
+    { strategy: "Once", guest: running, domain: off("Crashed"), step: "rest" },
+  ],
+  [
+    "Once does not run twice when the end was not reported",
+    { strategy: "Once", guest: guest({}), domain: off("GuestShutdown"), step: "rest" },
+  ],
+  [
+    "Once tries again what could not be started",
+    { strategy: "Once", guest: ended("StartFailed", 60), step: "start" },
+  ],
+  [
+    "Halted presses the power button",
+    { strategy: "Halted", guest: running, domain: on, step: "press-power-button" },
+  ],
+  [
+    "Halted presses again while the grace period lasts",
+    {
+      strategy: "Halted",
+      guest: { ...running, shutdownRequestedAt: secondsAgo(59) },
+      domain: on,
+      step: "press-power-button",
+    },
+  ],
+  [
+    "Halted cuts the power after the grace period",
+    {
+      strategy: "Halted",
+      guest: { ...running, shutdownRequestedAt: secondsAgo(60) },
+      domain: on,
+      step: "cut-power",
+    },
+  ],
+  [
+    "no grace period cuts the power at once",
+    { strategy: "Halted", guest: running, domain: on, grace: 0, step: "cut-power" },
+  ],
+  [
+    "Halted and off is at rest",
+    { strategy: "Halted", guest: ended("Stopped", 5), domain: off("Stopped"), step: "rest" },
+  ],
+  ["Halted and never run is at rest", { strategy: "Halted", step: "rest" }],
+  [
+    "a deleted running machine is shut down first",
+    { strategy: "Always", guest: running, domain: on, deleting: true, step: "press-power-button" },
+  ],
+  [
+    "a deleted machine that is off is released",
+    { strategy: "Always", guest: ended("Stopped", 1), domain: off(), deleting: true, step: "release" },
+  ],
+  ["a deleted machine that never ran is released", { strategy: "Halted", deleting: true, step: "release" }],
+];
+
+describe("decide", () => {
+  test.each(cases)("%s", (_sentence, given) => {
+    const decision = decide({ machine: machineOf(given), domain: given.domain, now }, nodeName);
+    expect(decision.step.kind).toBe(given.step);
+  });
+
+  test("the wait for a restart is asked for again when it is over", () => {
+    const given: Case = {
+      strategy: "Always",
+      guest: ended("Crashed", 4, 1),
+      domain: off("Crashed"),
+      step: "",
+    };
+    expect(decide({ machine: machineOf(given), domain: given.domain, now }, nodeName).requeueAfterMs).toBe(
+      6000,
+    );
+  });
+
+  test("an owner's halt makes a machine that ended runnable again", () => {
+    const given: Case = {
+      strategy: "Halted",
+      guest: ended("GuestShutdown", 50, 3),
+      domain: off("GuestShutdown"),
+      step: "",
+    };
+    const decision = decide({ machine: machineOf(given), domain: given.domain, now }, nodeName);
+    expect(decision.guest).toMatchObject({ restarts: 0, lastExit: { reason: "Stopped" } });
+  });
+});
+
+describe("observeGuest", () => {
+  const at = { nodeName, now };
+
+  test("a start after an end by itself counts as a restart", () => {
+    expect(observeGuest(ended("Crashed", 20, 2), on, at)).toMatchObject({
+      restarts: 3,
+      startedAt: secondsAgo(0),
+    });
+  });
+
+  test("a start after its owner's stop does not", () => {
+    expect(observeGuest(ended("Stopped", 20, 2), on, at).restarts).toBe(0);
+  });
+
+  test("an end after a shutdown that was asked for is its owner's, whatever libvirt calls it", () => {
+    const stopping = { ...running, shutdownRequestedAt: secondsAgo(3) };
+    const after = observeGuest(stopping, off("GuestShutdown"), at);
+    expect(after.lastExit?.reason).toBe("Stopped");
+    expect(after.shutdownRequestedAt).toBeUndefined();
+  });
+
+  test("a long run makes the record clean", () => {
+    const stable = guest({ powerState: "Running", restarts: 5, startedAt: secondsAgo(601) });
+    expect(observeGuest(stable, off("Crashed"), at).restarts).toBe(0);
+  });
+
+  test("seeing the same again changes nothing", () => {
+    const anyGuest = fc.constantFrom(
+      undefined,
+      running,
+      ended("Crashed", 20, 2),
+      ended("Stopped", 3),
+      guest({}),
+    );
+    const anyDomain = fc.constantFrom(
+      undefined,
+      on,
+      off(),
+      off("Crashed"),
+      off("GuestShutdown"),
+      off("Unknown"),
+    );
+    fc.assert(
+      fc.property(anyGuest, anyDomain, (before, domain) => {
+        const once = observeGuest(before, domain, at);
+        expect(observeGuest(once, domain, at)).toEqual(once);
+      }),
+    );
+  });
+});
+
+test("the delay of restarts doubles up to five minutes", () => {
+  expect([0, 1, 2, 3, 6, 7, 50].map(restartDelayMs)).toEqual([
+    0, 10_000, 20_000, 40_000, 300_000, 300_000, 300_000,
+  ]);
+});
+
+test("failed starts in a row are counted", () => {
+  const once = recordStartFailure(guest({}), "no", now);
+  expect(once.restarts).toBe(0);
+  expect(recordStartFailure(once, "no", now).restarts).toBe(1);
+});
