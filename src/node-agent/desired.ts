@@ -51,11 +51,12 @@ export const desiredLink = ({ machine, allocation }: PlacedMachine): Link => ({
  * agent never takes away the rules of a guest that it has not looked at yet.
  */
 export const desiredFilters = ({ machine, allocation }: PlacedMachine): GuestFilter[] =>
-  allocation.interfaces.map(({ network, macAddress, address }) => ({
+  allocation.interfaces.map(({ network, macAddress, address, gateway }) => ({
     vmUid: machine.metadata.uid,
     tap: tapName(machine.metadata.uid, network),
     macAddress,
     address,
+    gateway,
   }));
 
 export const desiredDomain = (

@@ -1,0 +1,147 @@
+import { describe, expect, test } from "@jest/globals";
+import { findCondition } from "../../../src/api/condition.ts";
+import type { GuestStatus } from "../../../src/api/virtual-machine.ts";
+import { virtualMachines } from "../../../src/api/virtual-machine.ts";
+import type { Goal } from "../../../src/node-agent/lifecycle.ts";
+import { machineStatus, type StepOutcome } from "../../../src/node-agent/machine-status.ts";
+import { alreadySaid } from "../../../src/node-agent/report.ts";
+import { machineWith } from "./machines.ts";
+
+const now = new Date("2026-01-01T12:00:00Z");
+const off: GuestStatus = { nodeName: "node-1", powerState: "ShutOff", restarts: 0 };
+const on: GuestStatus = { ...off, powerState: "Running", startedAt: "2026-01-01T11:00:00Z" };
+const run: Goal = { kind: "run" };
+const done: StepOutcome = { kind: "done" };
+
+const fetching: StepOutcome = { kind: "no-disk", disk: { kind: "fetching", message: "on its way" } };
+const refused: StepOutcome = {
+  kind: "no-disk",
+  disk: { kind: "refused", reason: "BackingFile", message: "it names a backing file" },
+};
+const noSpace: StepOutcome = {
+  kind: "no-disk",
+  disk: { kind: "failed", reason: "NoSpace", message: "disk full", retryAfterMs: 1000 },
+};
+
+describe("machineStatus", () => {
+  test.each<[string, Goal, GuestStatus, StepOutcome, string, string, string]>([
+    ["a running machine is ready", run, on, done, "Running", "True", "Running"],
+    ["a paused machine is not", run, { ...on, powerState: "Paused" }, done, "Paused", "False", "Paused"],
+    ["an image on its way is provisioning", run, off, fetching, "Provisioning", "False", "ImageFetching"],
+    ["a refused image fails with its reason", run, off, refused, "Failed", "False", "BackingFile"],
+    ["a full disk is provisioning with its reason", run, off, noSpace, "Provisioning", "False", "NoSpace"],
+    [
+      "a start that failed says so",
+      run,
+      off,
+      { kind: "start-failed", message: "no" },
+      "Starting",
+      "False",
+      "StartFailed",
+    ],
+    [
+      "a back-off is called by its name",
+      run,
+      off,
+      { kind: "waiting-for-restart" },
+      "CrashLoopBackOff",
+      "False",
+      "CrashLoopBackOff",
+    ],
+    ["a machine that is halted and off is ready", { kind: "stop" }, off, done, "Stopped", "True", "Stopped"],
+    ["a machine that is shutting down is not", { kind: "stop" }, on, done, "Stopping", "False", "Stopping"],
+    [
+      "a run that succeeded is ready",
+      { kind: "completed", succeeded: true },
+      off,
+      done,
+      "Succeeded",
+      "True",
+      "Succeeded",
+    ],
+    [
+      "a run that failed is not",
+      { kind: "completed", succeeded: false },
+      off,
+      done,
+      "Failed",
+      "False",
+      "RunFailed",
+    ],
+    [
+      "a deleted machine is terminating",
+      { kind: "release" },
+      on,
+      done,
+      "Terminating",
+      "False",
+      "Terminating",
+    ],
+    [
+      "a released machine says so",
+      { kind: "release" },
+      off,
+      { kind: "released" },
+      "Terminating",
+      "False",
+      "Released",
+    ],
+  ])("%s", (_sentence, goal, guest, outcome, printable, ready, reason) => {
+    const { status } = machineStatus({ machine: machineWith(), goal, guest, outcome, now });
+    expect(status.printableStatus).toBe(printable);
+    expect(findCondition(status.conditions, "Ready")).toMatchObject({ status: ready, reason });
+    const hints = ["Reconciling", "Stalled"].filter(
+      (type) => findCondition(status.conditions, type) !== undefined,
+    );
+    expect(hints).toHaveLength(ready === "True" ? 0 : 1);
+  });
+
+  test("what only another image cures is stalled", () => {
+    const { status } = machineStatus({
+      machine: machineWith(),
+      goal: run,
+      guest: off,
+      outcome: refused,
+      now,
+    });
+    expect(findCondition(status.conditions, "Stalled")).toMatchObject({
+      status: "True",
+      reason: "BackingFile",
+    });
+    expect(findCondition(status.conditions, "StorageReady")).toMatchObject({
+      status: "False",
+      reason: "BackingFile",
+    });
+  });
+
+  test("saying it again is recognised, whatever the time", () => {
+    const machine = machineWith();
+    const first = machineStatus({ machine, goal: run, guest: on, outcome: done, now });
+    const stored = virtualMachines.parse({ ...machine, status: { ...machine.status, ...first.status } });
+    const later = new Date(now.getTime() + 60_000);
+    expect(alreadySaid(machine, first)).toBe(false);
+    expect(
+      alreadySaid(
+        stored,
+        machineStatus({ machine: stored, goal: run, guest: on, outcome: done, now: later }),
+      ),
+    ).toBe(true);
+  });
+
+  test("a Ready that the controller took over is said again", () => {
+    const machine = machineWith();
+    const first = machineStatus({ machine, goal: run, guest: on, outcome: done, now });
+    const lost = {
+      ...first.status.conditions[0],
+      type: "Ready",
+      status: "Unknown",
+      reason: "NodeLost",
+      message: "",
+    };
+    const stored = virtualMachines.parse({
+      ...machine,
+      status: { ...machine.status, ...first.status, conditions: [lost, ...first.status.conditions.slice(1)] },
+    });
+    expect(alreadySaid(stored, first)).toBe(false);
+  });
+});
