@@ -82,3 +82,14 @@ export class KeepaliveError extends Error {
 export class ClosedError extends Error {
   override readonly name = "ClosedError";
 }
+
+/** No connection came about; `cause` says why. */
+export class ConnectError extends Error {
+  override readonly name = "ConnectError";
+  readonly socketPath: string;
+
+  constructor(socketPath: string, cause: unknown) {
+    super(`cannot connect to libvirtd at ${socketPath}${because(cause)}`, { cause });
+    this.socketPath = socketPath;
+  }
+}

@@ -1,7 +1,7 @@
 import type { Message } from "./procedure.ts";
 import { domain, text, typedParameters } from "./shapes.ts";
 import type { DomainLifecycleEvent, DomainRef, TypedValue } from "./types.ts";
-import { int, struct, type Xdr } from "./xdr.ts";
+import { int, struct, type ReadableXdr } from "./xdr.ts";
 
 /**
  * The events that can be subscribed to. `id` is virDomainEventID; the message's
@@ -22,78 +22,64 @@ export interface DomainEvents {
 
 export type DomainEventKind = keyof DomainEvents;
 
-/** A decoded event and the subscription that it belongs to. */
-export interface Delivery<E> {
-  readonly callbackId: number;
-  readonly event: E;
-}
-
-interface EventLine<M, E> {
+/** How one kind of event is asked for, and what arrives. */
+export interface EventLine<E> {
   readonly id: number;
-  readonly message: Message<M>;
-  readonly deliver: (body: M) => Delivery<E>;
+  /** The subscription's number in it is not read: a kind is registered once per connection. */
+  readonly message: Message<E>;
 }
 
 /** REMOTE_DOMAIN_JOB_STATS_MAX */
 const JOB_STATS_MAX = 64;
 
-const event = <M, E>(
-  id: number,
-  number: number,
-  name: string,
-  body: Xdr<M>,
-  deliver: (body: M) => Delivery<E>,
-): EventLine<M, E> => ({ id, message: { name, number, body }, deliver });
+/** remote_domain_event_callback_lifecycle_msg */
+export const lifecycleBody = struct({
+  callbackID: int,
+  msg: struct({ dom: domain, event: int, detail: int }),
+});
+const rebootBody = struct({ callbackID: int, msg: struct({ dom: domain }) });
+const agentLifecycleBody = struct({ callbackID: int, dom: domain, state: int, reason: int });
+const deviceRemovedBody = struct({ callbackID: int, msg: struct({ dom: domain, devAlias: text }) });
+const jobCompletedBody = struct({ callbackID: int, dom: domain, params: typedParameters(JOB_STATS_MAX) });
 
-export const domainEvents = {
-  lifecycle: event(
+const line = <M, E>(
+  id: number,
+  name: string,
+  number: number,
+  body: ReadableXdr<M>,
+  eventOf: (body: M) => E,
+): EventLine<E> => ({
+  id,
+  message: { name, number, body: { layout: body.layout, read: (reader) => eventOf(body.read(reader)) } },
+});
+
+export const domainEvents: { readonly [K in DomainEventKind]: EventLine<DomainEvents[K]> } = {
+  lifecycle: line(
     0,
-    318,
     "domainEventCallbackLifecycle",
-    struct({ callbackID: int, msg: struct({ dom: domain, event: int, detail: int }) }),
-    ({ callbackID, msg: { dom, event, detail } }): Delivery<DomainEvents["lifecycle"]> => ({
-      callbackId: callbackID,
-      event: { uuid: dom.uuid, name: dom.name, event, detail },
+    318,
+    lifecycleBody,
+    ({ msg: { dom, event, detail } }) => ({
+      uuid: dom.uuid,
+      name: dom.name,
+      event,
+      detail,
     }),
   ),
-  reboot: event(
-    1,
-    319,
-    "domainEventCallbackReboot",
-    struct({ callbackID: int, msg: struct({ dom: domain }) }),
-    ({ callbackID, msg }): Delivery<DomainEvents["reboot"]> => ({
-      callbackId: callbackID,
-      event: { domain: msg.dom },
-    }),
-  ),
-  agentLifecycle: event(
+  reboot: line(1, "domainEventCallbackReboot", 319, rebootBody, ({ msg }) => ({ domain: msg.dom })),
+  deviceRemoved: line(15, "domainEventCallbackDeviceRemoved", 333, deviceRemovedBody, ({ msg }) => ({
+    domain: msg.dom,
+    deviceAlias: msg.devAlias,
+  })),
+  agentLifecycle: line(
     18,
-    348,
     "domainEventCallbackAgentLifecycle",
-    struct({ callbackID: int, dom: domain, state: int, reason: int }),
-    ({ callbackID, dom, state, reason }): Delivery<DomainEvents["agentLifecycle"]> => ({
-      callbackId: callbackID,
-      event: { domain: dom, state, reason },
-    }),
+    348,
+    agentLifecycleBody,
+    ({ dom, state, reason }) => ({ domain: dom, state, reason }),
   ),
-  deviceRemoved: event(
-    15,
-    333,
-    "domainEventCallbackDeviceRemoved",
-    struct({ callbackID: int, msg: struct({ dom: domain, devAlias: text }) }),
-    ({ callbackID, msg }): Delivery<DomainEvents["deviceRemoved"]> => ({
-      callbackId: callbackID,
-      event: { domain: msg.dom, deviceAlias: msg.devAlias },
-    }),
-  ),
-  jobCompleted: event(
-    21,
-    363,
-    "domainEventCallbackJobCompleted",
-    struct({ callbackID: int, dom: domain, params: typedParameters(JOB_STATS_MAX) }),
-    ({ callbackID, dom, params }): Delivery<DomainEvents["jobCompleted"]> => ({
-      callbackId: callbackID,
-      event: { domain: dom, stats: params },
-    }),
-  ),
-} as const;
+  jobCompleted: line(21, "domainEventCallbackJobCompleted", 363, jobCompletedBody, ({ dom, params }) => ({
+    domain: dom,
+    stats: params,
+  })),
+};

@@ -1,4 +1,4 @@
-import type { Xdr } from "./xdr.ts";
+import type { ReadableXdr, Xdr } from "./xdr.ts";
 
 /**
  * One line of the procedure table: the number, and what its arguments and its
@@ -16,5 +16,5 @@ export interface Procedure<A, R> {
 export interface Message<M> {
   readonly name: string;
   readonly number: number;
-  readonly body: Xdr<M>;
+  readonly body: ReadableXdr<M>;
 }

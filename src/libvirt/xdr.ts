@@ -16,15 +16,16 @@ export type Layout =
   | { readonly kind: "struct"; readonly fields: readonly (readonly [name: string, layout: Layout])[] }
   | { readonly kind: "union"; readonly arms: readonly (readonly [tag: number, layout: Layout])[] };
 
-/** How values of T are written to and read from XDR. https://www.rfc-editor.org/rfc/rfc4506 */
-export interface Xdr<T> {
+/** How values of T are read from XDR. */
+export interface ReadableXdr<T> {
   readonly layout: Layout;
-  readonly write: (writer: XdrWriter, value: T) => void;
   readonly read: (reader: XdrReader) => T;
 }
 
-/** The type of the values that a codec reads and writes. */
-export type ValueOf<X> = X extends Xdr<infer T> ? T : never;
+/** How values of T are written to and read from XDR. https://www.rfc-editor.org/rfc/rfc4506 */
+export interface Xdr<T> extends ReadableXdr<T> {
+  readonly write: (writer: XdrWriter, value: T) => void;
+}
 
 /** The largest message that libvirt has ever accepted: VIR_NET_MESSAGE_PAYLOAD_MAX. */
 export const PAYLOAD_MAX_BYTES = 33_554_408;
@@ -36,7 +37,7 @@ export const encode = <T>(xdr: Xdr<T>, value: T, maxBytes: number = PAYLOAD_MAX_
 };
 
 /** Reads a value that takes up all of `bytes`. */
-export const decode = <T>(xdr: Xdr<T>, bytes: Buffer): T => {
+export const decode = <T>(xdr: ReadableXdr<T>, bytes: Buffer): T => {
   const reader = new XdrReader(bytes);
   const value = xdr.read(reader);
   reader.finish();
