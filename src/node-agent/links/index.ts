@@ -1,5 +1,11 @@
-import type { Link, Tap } from "./types.ts";
+import type { RunCommand } from "../host/command.ts";
+import { createInTurn } from "../host/in-turn.ts";
+import { createLinkDriver } from "./driver.ts";
+import { ownedTaps, planEnsure, planRemove, planSetUp, planTearDown } from "./plan.ts";
+import { renderGatewaySettings, renderNodeSettings, renderTapSettings } from "./render.ts";
+import { type Link, type Tap, tapName } from "./types.ts";
 
+export { ForeignDeviceError } from "./plan.ts";
 export type { Link, Tap } from "./types.ts";
 export { tapName } from "./types.ts";
 
@@ -10,7 +16,9 @@ export interface LinksCallOptions {
 /**
  * The network devices of this node's guests: a tap for each interface, a route
  * to it, and the gateways. Every verb may be repeated and completes what a
- * killed agent left half-done. They run one after the other.
+ * killed agent left half-done. They run one after the other. They reject with
+ * ForeignDeviceError when a device that is not ours has a name of ours, and
+ * with CommandError when the host refuses.
  */
 export interface Links {
   /**
@@ -27,3 +35,40 @@ export interface Links {
   /** Removes all taps and the gateways' device. Forwarding stays as it is: others may need it. */
   tearDown(options: LinksCallOptions): Promise<void>;
 }
+
+const tapsOf = ({ vmUid, interfaces }: Link): readonly Tap[] =>
+  interfaces.map(({ network, macAddress, address, mtu }) => ({
+    network,
+    name: tapName(vmUid, network),
+    macAddress,
+    address,
+    mtu,
+  }));
+
+export const createLinks = ({ run }: { readonly run: RunCommand }): Links => {
+  const driver = createLinkDriver(run);
+  const inTurn = createInTurn();
+  return {
+    setUp: ({ signal }) =>
+      inTurn(async () => {
+        const plan = planSetUp(await driver.observe(signal));
+        await driver.apply(plan, renderNodeSettings() + renderGatewaySettings(), signal);
+      }),
+    ensure: (want, { signal }) =>
+      inTurn(async () => {
+        const taps = tapsOf(want);
+        const plan = planEnsure(want, await driver.observe(signal));
+        const settings = taps.map(({ name }) => renderTapSettings(name)).join("");
+        await driver.apply(plan, renderGatewaySettings() + settings, signal);
+        return taps;
+      }),
+    remove: (vmUid, { signal }) =>
+      inTurn(async () => driver.apply(planRemove(vmUid, await driver.observe(signal)), "", signal)),
+    list: ({ signal }) =>
+      inTurn(async () => [
+        ...new Set(ownedTaps(await driver.observe(signal)).map(({ owner }) => owner.vmUid)),
+      ]),
+    tearDown: ({ signal }) =>
+      inTurn(async () => driver.apply(planTearDown(await driver.observe(signal)), "", signal)),
+  };
+};

@@ -1,0 +1,108 @@
+import { z } from "zod";
+import type { RunCommand } from "../host/command.ts";
+import type { ObservedDevice, ObservedLinks, Plan, Step } from "./plan.ts";
+import { renderBatch } from "./render.ts";
+
+/** Looks at the node's links and changes them, with iproute2 and procps. */
+export interface LinkDriver {
+  observe(signal: AbortSignal): Promise<ObservedLinks>;
+  /** Carries `make` out, then writes the settings, then carries `connect` out. */
+  apply(plan: Plan, settings: string, signal: AbortSignal): Promise<void>;
+}
+
+/** Generous for a busy node: the kernel may wait for readers while it removes devices. */
+const TIMEOUT_MS = 20_000;
+const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
+
+const device = z.object({
+  ifname: z.string(),
+  ifalias: z.string().optional(),
+  address: z.string().optional(),
+  mtu: z.int(),
+  flags: z.array(z.string()),
+  linkinfo: z
+    .object({
+      info_kind: z.string().optional(),
+      info_data: z.object({ type: z.unknown().optional() }).optional(),
+    })
+    .optional(),
+  addr_info: z
+    .array(
+      z.object({
+        family: z.string().optional(),
+        local: z.string().optional(),
+        prefixlen: z.int().optional(),
+      }),
+    )
+    .default([]),
+});
+const route = z.object({ dst: z.string(), dev: z.string().optional() });
+const neighbour = z.object({ dst: z.string(), dev: z.string(), lladdr: z.string().optional() });
+
+/** iproute2 leaves an empty object where it filtered an entry out. */
+const listOf = <T extends z.ZodType>(entry: T) =>
+  z
+    .array(z.unknown())
+    .transform((list) => list.filter((item) => Object.keys(item ?? {}).length > 0))
+    .pipe(z.array(entry));
+
+/** What OBSERVE prints: one line of JSON for each of its lines. */
+const observation = z.tuple([listOf(device), listOf(route), listOf(neighbour)]);
+
+const OBSERVE = "address show\nroute show table main\nneighbour show nud permanent\n";
+
+const kindOf = ({ linkinfo }: z.output<typeof device>): string | undefined =>
+  linkinfo?.info_kind === "tun" && linkinfo.info_data?.type === "tap" ? "tap" : linkinfo?.info_kind;
+
+const deviceOf = (entry: z.output<typeof device>): ObservedDevice => ({
+  name: entry.ifname,
+  kind: kindOf(entry),
+  alias: entry.ifalias,
+  macAddress: entry.address,
+  mtu: entry.mtu,
+  up: entry.flags.includes("UP"),
+  addresses: entry.addr_info
+    .filter(({ family }) => family === "inet")
+    .map(({ local, prefixlen }) => `${local}/${prefixlen}`),
+});
+
+/** Reads the output of `ip -json -details -batch -` for OBSERVE. */
+export const parseObservation = (stdout: string): ObservedLinks => {
+  const lines = stdout.split("\n").filter((line) => line.trim() !== "");
+  const [devices, routes, neighbours] = observation.parse(lines.map((line): unknown => JSON.parse(line)));
+  return {
+    devices: devices.map(deviceOf),
+    routes: routes.map(({ dst, dev }) => ({ destination: dst, device: dev })),
+    neighbours: neighbours.map(({ dst, dev, lladdr }) => ({ address: dst, device: dev, macAddress: lladdr })),
+  };
+};
+
+export const createLinkDriver = (run: RunCommand): LinkDriver => {
+  const changeLinks = async (steps: readonly Step[], signal: AbortSignal): Promise<void> => {
+    if (steps.length === 0) return;
+    await run("ip", ["-batch", "-"], { stdin: renderBatch(steps), signal, timeoutMs: TIMEOUT_MS });
+  };
+  return {
+    observe: async (signal) => {
+      const { stdout } = await run("ip", ["-json", "-details", "-batch", "-"], {
+        stdin: OBSERVE,
+        signal,
+        timeoutMs: TIMEOUT_MS,
+        maxOutputBytes: MAX_OUTPUT_BYTES,
+      });
+      return parseObservation(stdout);
+    },
+    apply: async ({ make, connect }, settings, signal) => {
+      await changeLinks(make, signal);
+      if (settings !== "") {
+        // --ignore: a kernel without IPv6 has no settings for it.
+        await run("sysctl", ["--quiet", "--ignore", "--load=-"], {
+          stdin: settings,
+          signal,
+          timeoutMs: TIMEOUT_MS,
+        });
+      }
+      await changeLinks(connect, signal);
+    },
+  };
+};
