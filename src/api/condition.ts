@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { conditionObservedGeneration, text, timestamp } from "./fields.ts";
 
 export const conditionStatuses = ["True", "False", "Unknown"] as const;
 export type ConditionStatus = (typeof conditionStatuses)[number];
@@ -8,16 +9,24 @@ export type ConditionStatus = (typeof conditionStatuses)[number];
  * https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#typical-status-properties
  */
 export const condition = z.object({
-  type: z.string().max(316).describe("What is being said something about, in CamelCase: Ready, Scheduled, …"),
-  status: z.enum(conditionStatuses).describe("True, False, or Unknown."),
-  observedGeneration: z
-    .int()
-    .min(0)
-    .optional()
-    .describe("The metadata.generation that this condition was worked out from."),
-  lastTransitionTime: z.iso.datetime().describe("When status last changed."),
-  reason: z.string().max(1024).describe("Why, in one CamelCase word that programs may compare."),
-  message: z.string().max(32768).describe("Why, in a sentence for people, with what to do about it."),
+  type: z
+    .string()
+    .min(1)
+    .max(316)
+    .regex(
+      /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/,
+    )
+    .describe("What the condition is about, in CamelCase: Ready, Scheduled, …"),
+  status: z.enum(conditionStatuses).describe("Whether the condition holds: True, False, or Unknown."),
+  observedGeneration: conditionObservedGeneration,
+  lastTransitionTime: timestamp.describe("When the condition's status last changed."),
+  reason: z
+    .string()
+    .min(1)
+    .max(1024)
+    .regex(/^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$/)
+    .describe("Why, in one CamelCase word that programs may compare."),
+  message: text(32_768).describe("Why, in a sentence for people, with what to do about it."),
 });
 
 export type Condition = Readonly<z.infer<typeof condition>>;
@@ -27,7 +36,7 @@ export const conditions = z
   .array(condition)
   .max(16)
   .optional()
-  .describe("The latest observations of this object's state. Wait for Ready.")
+  .describe("What is known of the object's state, one entry for each type. Wait for Ready.")
   .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"] });
 
 /** The condition of that type, or undefined. */

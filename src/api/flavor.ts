@@ -1,32 +1,22 @@
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import { observedGeneration, quantity, rules } from "./fields.ts";
+import { observedGeneration, rules, unchangeable, wholeMebibytes } from "./fields.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 
 const spec = z
   .object({
-    vcpus: z.int().min(1).max(256).describe("Number of virtual CPUs."),
-    memory: quantity
-      .describe("Memory of the guest, for example 512Mi or 4Gi. At least 64Mi; a whole number of MiB.")
-      .meta(
-        rules({
-          rule: "quantity(self).compareTo(quantity('64Mi')) >= 0 && quantity(self).asInteger() % 1048576 == 0",
-          message: "memory must be at least 64Mi and a whole number of MiB",
-        }),
-      ),
-    disk: quantity
-      .describe("Size of the root disk, for example 10Gi. The image must fit in it; at least 64Mi.")
-      .meta(
-        rules({
-          rule: "quantity(self).compareTo(quantity('64Mi')) >= 0 && quantity(self).asInteger() % 1048576 == 0",
-          message: "disk must be at least 64Mi and a whole number of MiB",
-        }),
-      ),
+    vcpus: z.int().min(1).max(256).describe("Number of virtual CPUs, 1 to 256."),
+    memory: wholeMebibytes("64Mi", "16Ti").describe(
+      "Memory of the guest, for example 512Mi or 4Gi: a whole number of MiB, at least 64Mi.",
+    ),
+    disk: wholeMebibytes("64Mi", "64Ti").describe(
+      "Size of the root disk, for example 10Gi: a whole number of MiB, at least 64Mi. The image must fit in it.",
+    ),
   })
-  .describe("The shape of the machines of this flavor. It cannot be changed: make another flavor instead.")
-  .meta(rules({ rule: "self == oldSelf", message: "a flavor cannot be changed; make another one" }));
+  .describe("The size of the machines of this flavor. It cannot be changed: make another flavor instead.")
+  .meta(rules(unchangeable("a flavor cannot be changed; make another one")));
 
-const status = z.object({ observedGeneration, conditions });
+const status = z.object({ observedGeneration, conditions }).describe("Whether machines may use the flavor.");
 
 export const flavors = defineKind({
   kind: "Flavor",
@@ -34,7 +24,7 @@ export const flavors = defineKind({
   singular: "flavor",
   shortNames: [],
   scope: "Cluster",
-  description: "A size of virtual machine that users choose by name: virtual CPUs, memory, root disk.",
+  description: "A size of virtual machine, chosen by name: virtual CPUs, memory and root disk.",
   spec,
   status,
   columns: [
@@ -45,7 +35,7 @@ export const flavors = defineKind({
       name: "READY",
       type: "string",
       jsonPath: ".status.conditions[?(@.type=='Ready')].status",
-      description: "Usable",
+      description: "Whether machines may use it",
     },
     { name: "AGE", type: "date", jsonPath: ".metadata.creationTimestamp", description: "Age" },
   ],

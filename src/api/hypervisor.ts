@@ -1,6 +1,16 @@
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import { byteCount, checksum, ipv4Address, observedGeneration } from "./fields.ts";
+import {
+  byteCount,
+  checksum,
+  ipv4Address,
+  labelValue,
+  mebibytes,
+  objectUid,
+  observedGeneration,
+  text,
+  versionText,
+} from "./fields.ts";
 import { imageRefusals } from "./image.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 import { firmwares } from "./virtual-machine.ts";
@@ -18,91 +28,99 @@ const spec = z
     unschedulable: z
       .boolean()
       .default(false)
-      .describe("Place no new machines here. Machines that are here stay."),
+      .describe("Whether the node is cordoned: no new machine is placed on it. Those that are on it stay."),
     cpuOvercommitPercent: z
       .int()
       .min(10)
       .max(10_000)
       .default(400)
       .describe(
-        "Virtual CPUs that may be given out, in percent of the node's CPUs. 400 gives out four times as many.",
+        "Virtual CPUs that may be given to machines, in percent of the node's processors. 400 gives four for each.",
       ),
     memoryOvercommitPercent: z
       .int()
       .min(10)
       .max(1000)
       .default(100)
-      .describe("Memory that may be given out, in percent of the node's memory that is left for guests."),
+      .describe(
+        "Memory that may be given to machines, in percent of the memory that the node has for guests. Over 100 the node can run out of it.",
+      ),
   })
-  .describe("How the administrator wants the node to be used.")
+  .describe("How the administrator wants the node to be used. The agent does not write here.")
   .prefault({});
 
 const cachedImage = z.object({
-  uid: z.uuid().max(36).describe("UID of the Image."),
-  state: z.enum(cachedImageStates).describe("Fetching, Ready (checked and in use or cached), or Failed."),
+  uid: objectUid.describe("UID of the Image."),
+  state: z
+    .enum(cachedImageStates)
+    .describe("Fetching: being downloaded and checked. Ready: machines can use it. Failed: see reason."),
   reason: z
     .enum([...imageRefusals, "FetchFailed", "NoSpace"])
     .optional()
-    .describe("Why it failed. FetchFailed and NoSpace are tried again; the others need another Image."),
-  message: z.string().max(1024).optional().describe("What went wrong, in a sentence."),
-  sizeBytes: byteCount.optional().describe("Bytes on the node's disk."),
+    .describe(
+      "Why it failed. FetchFailed and NoSpace are tried again; after any other reason only another Image helps.",
+    ),
+  message: text(1024).optional().describe("What went wrong, in a sentence."),
+  sizeBytes: byteCount.optional().describe("Bytes that it takes on the node's disk."),
   virtualSizeBytes: byteCount.optional().describe("Bytes of the disk that a guest sees."),
-  checksum: checksum.optional().describe("SHA-256 of the file as it was served."),
+  checksum: checksum.optional().describe("SHA-256 of the file as it was served to this node."),
 });
 
-const status = z.object({
-  observedGeneration,
-  conditions,
-  acceleration: z
-    .enum(accelerations)
-    .optional()
-    .describe(
-      "kvm: guests run on the hardware. tcg: guests are emulated, ten times slower. Found out by running a guest, not by looking for /dev/kvm.",
-    ),
-  architecture: z
-    .string()
-    .max(32)
-    .optional()
-    .describe("Processor architecture in libvirt's words, for example x86_64."),
-  firmwares: z
-    .array(z.enum(firmwares))
-    .max(2)
-    .optional()
-    .describe("Firmware that guests can be booted with here.")
-    .meta({ "x-kubernetes-list-type": "set" }),
-  zone: z.string().max(63).optional().describe("Availability zone, from the agent's configuration."),
-  addresses: z
-    .array(ipv4Address)
-    .max(16)
-    .optional()
-    .describe("Addresses of the node.")
-    .meta({ "x-kubernetes-list-type": "set" }),
-  capacity: z
-    .object({
-      cpus: z.int().min(0).describe("Processors that the node has."),
-      memoryMiB: z
-        .int()
-        .min(0)
-        .describe("Memory for guests in MiB: what the node has, less what is reserved for itself."),
-      diskMiB: z.int().min(0).describe("Size of the file system that holds root disks, in MiB."),
-    })
-    .optional()
-    .describe("What the node has for guests, before overcommit."),
-  versions: z
-    .object({
-      libvirt: z.string().max(64).optional(),
-      hypervisor: z.string().max(64).optional().describe("Version of QEMU."),
-      agent: z.string().max(64).optional(),
-    })
-    .optional()
-    .describe("What runs on the node."),
-  images: z
-    .array(cachedImage)
-    .max(256)
-    .optional()
-    .describe("Images that the node holds, fetches or has refused.")
-    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"] }),
-});
+const status = z
+  .object({
+    observedGeneration,
+    conditions,
+    acceleration: z
+      .enum(accelerations)
+      .optional()
+      .describe(
+        "kvm: guests run on the processor. tcg: guests are emulated, about ten times slower. The agent finds out by running a guest, not by looking for /dev/kvm.",
+      ),
+    architecture: z
+      .string()
+      .max(32)
+      .regex(/^[a-z0-9_]+$/)
+      .optional()
+      .describe("Processor architecture in libvirt's words, for example x86_64."),
+    firmwares: z
+      .array(z.enum(firmwares))
+      .max(2)
+      .optional()
+      .describe("Firmware that guests can boot with here.")
+      .meta({ "x-kubernetes-list-type": "set" }),
+    zone: labelValue.min(1).optional().describe("Availability zone, as the agent was configured."),
+    addresses: z
+      .array(ipv4Address)
+      .max(16)
+      .optional()
+      .describe("Addresses of the node.")
+      .meta({ "x-kubernetes-list-type": "set" }),
+    capacity: z
+      .object({
+        cpus: z.int().min(0).max(65_536).describe("Processors that the node has."),
+        memoryMiB: mebibytes.describe(
+          "Memory for guests in MiB: what the node has, less what it keeps for itself.",
+        ),
+        diskMiB: mebibytes.describe("Size of the file system that holds the root disks, in MiB."),
+      })
+      .optional()
+      .describe("What the node has for guests, before any overcommit."),
+    versions: z
+      .object({
+        libvirt: versionText.optional().describe("Version of libvirt."),
+        hypervisor: versionText.optional().describe("Version of QEMU."),
+        agent: versionText.optional().describe("Version of Vireo's node agent."),
+      })
+      .optional()
+      .describe("The programs that run guests on the node."),
+    images: z
+      .array(cachedImage)
+      .max(256)
+      .optional()
+      .describe("Images that the node holds, is fetching, or has refused.")
+      .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"] }),
+  })
+  .describe("What the node's agent reports of the node.");
 
 export type CachedImageStatus = z.output<typeof cachedImage>;
 export type HypervisorStatus = z.output<typeof status>;
@@ -114,7 +132,7 @@ export const hypervisors = defineKind({
   shortNames: ["hv"],
   scope: "Cluster",
   description:
-    "A node that runs virtual machines. Its agent makes this object and reports here; the heartbeat is the Lease of the same name in vireo-system. Delete it when the machine is gone for good.",
+    "A node that runs virtual machines. Its agent makes the object and reports in it; the agent's heartbeat is the Lease of the same name in vireo-system. Delete the Hypervisor only when the node is gone for good: deleted machines then no longer wait for it.",
   spec,
   status,
   columns: [

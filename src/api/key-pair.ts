@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import { objectName, observedGeneration, rules } from "./fields.ts";
+import { exactlyOne, objectName, observedGeneration, rules, unchangeable } from "./fields.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 
 /** One line in OpenSSH's format: type, base64, optional comment. No control characters. */
@@ -16,37 +16,39 @@ const spec = z
   .object({
     publicKey: sshPublicKey
       .optional()
-      .describe('An SSH public key as in authorized_keys: "ssh-ed25519 AAAA… comment". One line.'),
+      .describe(
+        'An SSH public key in one line, as in authorized_keys: "ssh-ed25519 AAAA… comment". Types ssh-ed25519, ssh-rsa, ecdsa-sha2-nistp256, -384 and -521, and those of security keys (sk-…).',
+      ),
     generate: z
       .object({
         secretName: objectName.describe(
-          "Name of the Secret of type kubernetes.io/ssh-auth, in the same namespace, that receives the private key (ssh-privatekey) and the public one (ssh-publickey). It must not exist before; it is deleted with the KeyPair.",
+          "Name of the Secret that is made in this namespace, of type kubernetes.io/ssh-auth, with the private key (ssh-privatekey) and the public key (ssh-publickey). A Secret of that name must not exist before. It is deleted with the KeyPair.",
         ),
       })
       .optional()
-      .describe("Make a new ed25519 key pair, once, and keep the private half in a Secret."),
+      .describe("Makes a new ed25519 key, once, and keeps the private half in a Secret."),
   })
   .describe("The key: exactly one of publicKey and generate. It cannot be changed.")
   .meta(
     rules(
-      {
-        rule: "has(self.publicKey) != has(self.generate)",
-        message: "exactly one of publicKey and generate must be set",
-      },
-      { rule: "self == oldSelf", message: "a key pair cannot be changed; make another one" },
+      exactlyOne("publicKey", "generate"),
+      unchangeable("a key pair cannot be changed; make another one"),
     ),
   );
 
-const status = z.object({
-  observedGeneration,
-  conditions,
-  publicKey: sshPublicKey.optional().describe("The public key that guests receive."),
-  fingerprint: z
-    .string()
-    .max(128)
-    .optional()
-    .describe("Fingerprint of the public key, SHA256:… as `ssh-keygen -l` prints it."),
-});
+const status = z
+  .object({
+    observedGeneration,
+    conditions,
+    publicKey: sshPublicKey.optional().describe("The public key that guests receive."),
+    fingerprint: z
+      .string()
+      .max(128)
+      .regex(/^SHA256:[A-Za-z0-9+/]{43}$/)
+      .optional()
+      .describe("Fingerprint of the public key, SHA256:… as `ssh-keygen -l` prints it."),
+  })
+  .describe("The public key, as guests receive it.");
 
 export const keyPairs = defineKind({
   kind: "KeyPair",

@@ -15,18 +15,6 @@ export interface PrinterColumn {
   readonly priority?: 0 | 1;
 }
 
-/** A CEL rule that the API server checks on the whole object. */
-export interface ValidationRule {
-  readonly rule: string;
-  readonly message: string;
-  readonly fieldPath?: string;
-  readonly reason?:
-    | "FieldValueInvalid"
-    | "FieldValueForbidden"
-    | "FieldValueRequired"
-    | "FieldValueDuplicate";
-}
-
 /** One kind of the API: the source of its types, its CustomResourceDefinition and its reference page. */
 export interface KindDefinition<Spec extends z.ZodType, Status extends z.ZodType> {
   readonly kind: string;

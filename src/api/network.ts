@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import { ipv4Address, ipv4Cidr, observedGeneration, rules } from "./fields.ts";
+import { ipv4Address, ipv4Cidr, observedGeneration, rules, unchangeableMember } from "./fields.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 
 export const DEFAULT_MTU = 1450;
@@ -8,66 +8,88 @@ export const DEFAULT_MTU = 1450;
 const spec = z
   .object({
     cidr: ipv4Cidr
-      .describe("Addresses of this network in CIDR notation, for example 10.0.0.0/24. Prefix length 8 to 30.")
+      .describe(
+        "Addresses of the network in CIDR notation, for example 10.0.0.0/24. The prefix length is 8 to 30.",
+      )
       .meta(
-        rules({
-          rule: "isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 30 && cidr(self) == cidr(self).masked()",
-          message:
-            "cidr must be an IPv4 network such as 10.0.0.0/24, with no host bits set and a prefix length of 8 to 30",
-        }),
+        rules(
+          {
+            rule: "cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 30 && cidr(self) == cidr(self).masked()",
+            message: "must be a network such as 10.0.0.0/24: no host bits set, a prefix length of 8 to 30",
+          },
+          {
+            rule: "cidr(self).ip().isGlobalUnicast() && !cidr(self).containsCIDR('169.254.0.0/16')",
+            message: "must not contain loopback, link-local or multicast addresses",
+          },
+        ),
       ),
     gateway: ipv4Address
       .optional()
       .describe(
-        "Address of the router that every node offers to its guests. Default: the first address of cidr.",
+        "Address of the guests' router, which every node is for its own guests. Default: the first address of cidr that a host can have, such as 10.0.0.1.",
       ),
     dnsServers: z
       .array(ipv4Address)
       .max(3)
       .default([])
-      .describe("Name servers that guests are told to use.")
-      .meta({ "x-kubernetes-list-type": "set" }),
+      .describe("Name servers that guests are told to use, in this order. At most three.")
+      .meta({ "x-kubernetes-list-type": "atomic" }),
     mtu: z
       .int()
       .min(576)
       .max(9000)
       .default(DEFAULT_MTU)
       .describe(
-        "Largest packet of the network in bytes. The default leaves room for VXLAN on an Ethernet of 1500.",
+        "Largest packet of the network in bytes. The default leaves room for VXLAN where the nodes' network has 1500.",
       ),
     reservedAddresses: z
       .array(ipv4Address)
       .max(64)
       .default([])
-      .describe("Addresses that are never given to a machine.")
+      .describe("Addresses of cidr that are never given to a machine.")
       .meta({ "x-kubernetes-list-type": "set" }),
   })
-  .describe("What the network is. cidr and gateway cannot be changed.")
+  .describe("What the network is. Its cidr and gateway cannot be changed.")
   .meta(
     rules(
+      ...["cidr", "gateway"].map((member) =>
+        unchangeableMember(member, `${member} cannot be changed; make another network`),
+      ),
       {
-        rule: "self.cidr == oldSelf.cidr && has(self.gateway) == has(oldSelf.gateway) && (!has(self.gateway) || self.gateway == oldSelf.gateway)",
-        message: "cidr and gateway cannot be changed; make another network",
+        rule: "!has(self.gateway) || (cidr(self.cidr).containsIP(self.gateway) && !self.cidr.startsWith(self.gateway + '/'))",
+        message: "gateway must be an address of cidr that a host can have",
+        fieldPath: ".gateway",
       },
       {
-        rule: "!has(self.gateway) || !isIP(self.gateway) || !isCIDR(self.cidr) || cidr(self.cidr).containsIP(self.gateway)",
-        message: "gateway must be inside cidr",
+        rule: "self.reservedAddresses.all(address, cidr(self.cidr).containsIP(address))",
+        message: "every reserved address must be inside cidr",
+        fieldPath: ".reservedAddresses",
       },
     ),
   );
 
-const status = z.object({
-  observedGeneration,
-  conditions,
-  gateway: ipv4Address.optional().describe("Address of the router that guests use."),
-  addresses: z
-    .object({
-      capacity: z.int().min(0).describe("Addresses that machines can have in all."),
-      allocated: z.int().min(0).describe("Addresses that machines have now."),
-    })
-    .optional()
-    .describe("How full the network is."),
-});
+/** As many as a prefix of 8 bits has. */
+const addressCount = z
+  .int()
+  .min(0)
+  .max(2 ** 24);
+
+const status = z
+  .object({
+    observedGeneration,
+    conditions,
+    gateway: ipv4Address
+      .optional()
+      .describe("Address of the guests' router: the one of spec, or the one that was chosen."),
+    addresses: z
+      .object({
+        capacity: addressCount.describe("Addresses that there are for machines."),
+        allocated: addressCount.describe("Addresses that machines hold now."),
+      })
+      .optional()
+      .describe("How full the network is."),
+  })
+  .describe("Whether machines may use the network, and how full it is.");
 
 export const networks = defineKind({
   kind: "Network",
@@ -76,7 +98,7 @@ export const networks = defineKind({
   shortNames: ["vnet"],
   scope: "Cluster",
   description:
-    "A routed network for virtual machines. Machines get an address of it for their whole life and reach their gateway on the node itself; there is no layer 2 between machines.",
+    "A routed network for virtual machines. A machine has an address of it for its whole life, and the node that it runs on is its router. Machines reach each other by IP; there is no Ethernet between them.",
   spec,
   status,
   columns: [

@@ -4,13 +4,19 @@ import {
   checksum,
   dnsLabel,
   ipv4Address,
+  labelSelector,
+  labelValue,
   macAddress,
+  mebibytes,
   objectName,
+  objectUid,
   observedGeneration,
   rules,
+  text,
   timestamp,
+  unchangeableMember,
 } from "./fields.ts";
-import { imageCompressions, imageFormats } from "./image.ts";
+import { imageCompressions, imageFile, imageFormats, imageUrl } from "./image.ts";
 import { sshPublicKey } from "./key-pair.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 
@@ -33,17 +39,19 @@ const immutableFields = [
   "firmware",
 ] as const;
 
-const labelValue = z
-  .string()
-  .max(63)
-  .regex(/^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/);
+const userData = text(65_536)
+  .refine((value) => !value.includes("\u0000"), "must not contain NUL")
+  .meta({
+    maxLength: 65_536,
+    ...rules({ rule: String.raw`!self.contains('\u0000')`, message: "must not contain NUL" }),
+  });
 
 const spec = z
   .object({
     flavor: objectName.describe(
-      "Name of the Flavor: how many virtual CPUs, how much memory, how large a root disk.",
+      "Name of the Flavor, which says how many virtual CPUs, how much memory and how large a root disk the machine has.",
     ),
-    image: objectName.describe("Name of the Image in this namespace that the root disk starts from."),
+    image: objectName.describe("Name of the Image in this namespace that the root disk starts as."),
     keyPairs: z
       .array(objectName)
       .max(16)
@@ -51,18 +59,18 @@ const spec = z
       .describe("Names of KeyPairs in this namespace whose holders may log in by ssh.")
       .meta({ "x-kubernetes-list-type": "set" }),
     networks: z
-      .array(z.object({ name: objectName.describe("Name of the Network.") }))
+      .array(z.object({ name: objectName.describe("Name of the Network.") }).describe("A network."))
       .min(1)
       .max(1)
       .describe(
-        "The networks that the machine has an interface in, with an address that it keeps for its whole life. One, in this version.",
+        "The networks that the machine has an interface in, each with an address that it keeps for its whole life. Exactly one in this version.",
       )
       .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
     runStrategy: z
       .enum(runStrategies)
       .default("Always")
       .describe(
-        "When the machine should run. Always: started again whenever it stops. RerunOnFailure: started again when it crashes, not when the guest powers itself off. Once: never started again after it ended. Halted: shut down, and kept with its disk and address.",
+        "When the machine runs. Always: it is started again whenever it stops. RerunOnFailure: it is started again when it crashes, but not when the guest powers itself off. Once: it is never started again after it has ended. Halted: it is shut down, and keeps its disk and address.",
       ),
     terminationGracePeriodSeconds: z
       .int()
@@ -70,47 +78,48 @@ const spec = z
       .max(3600)
       .default(60)
       .describe(
-        "Seconds that the guest has to shut down after the power button (ACPI) is pressed, before its power is cut. 0 cuts it at once.",
+        "Seconds that the guest has to shut down once its power button (ACPI) is pressed. Then its power is cut; with 0 at once.",
       ),
     hostname: dnsLabel
       .optional()
       .describe(
-        "Host name that the guest is given. Default: the machine's name, dots replaced by dashes, cut to 63 characters.",
+        "Host name of the guest. Default: the machine's name with dashes for dots, cut to 63 characters.",
       ),
     cloudInit: z
       .object({
-        userData: z
-          .string()
-          .max(65536)
-          .describe(
-            'User data for cloud-init, as it is: "#cloud-config" and YAML, a "#!" script, or MIME multi-part. Not for secrets: whoever may read the machine may read this.',
-          ),
+        userData: userData.describe(
+          'User data for cloud-init, passed on as it is: "#cloud-config" and YAML, a "#!" script, or MIME multi-part. At most 65536 characters. Not for secrets: whoever may read the machine may read them.',
+        ),
       })
       .optional()
-      .describe("What cloud-init in the guest is to do at the first boot (NoCloud data source)."),
+      .describe(
+        "What cloud-init is to do in the guest when it boots for the first time (NoCloud data source).",
+      ),
     firmware: z
       .enum(firmwares)
       .default("BIOS")
-      .describe("Firmware that boots the guest: BIOS or UEFI (without Secure Boot)."),
+      .describe("Firmware that the guest boots with: BIOS, or UEFI without Secure Boot."),
     availabilityZone: labelValue
       .min(1)
       .optional()
-      .describe("Run only on nodes of this zone (Hypervisor status.zone). Looked at when a node is chosen."),
-    nodeSelector: z
-      .record(z.string().max(317), labelValue)
+      .describe(
+        "Runs the machine only on nodes of this zone (status.zone of the Hypervisor). It counts when a node is chosen; a later change moves nothing.",
+      ),
+    nodeSelector: labelSelector
       .optional()
       .describe(
-        "Run only on nodes whose Hypervisor has all of these labels. Looked at when a node is chosen.",
-      )
-      .meta({ maxProperties: 16 }),
+        "Runs the machine only on nodes whose Hypervisor has all of these labels. It counts when a node is chosen; a later change moves nothing.",
+      ),
   })
-  .describe("What the machine is to be. Only its owner writes here; what the system chooses is in status.")
+  .describe("What the machine is to be. Only users write here; what the system chooses is in status.")
   .meta(
     rules(
-      ...immutableFields.map((field) => ({
-        rule: `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`,
-        message: `${field} cannot be changed after the machine was made; make another machine`,
-      })),
+      ...immutableFields.map((field) =>
+        unchangeableMember(
+          field,
+          `${field} cannot be changed after the machine was made; make another machine`,
+        ),
+      ),
     ),
   );
 
@@ -120,39 +129,43 @@ const networkInterface = z.object({
   address: ipv4Address.describe("Address of the guest."),
   prefixLength: z.int().min(1).max(32).describe("Prefix length of the network."),
   gateway: ipv4Address.describe("The guest's default router."),
-  dnsServers: z.array(ipv4Address).max(3).describe("Name servers that the guest is told to use."),
+  dnsServers: z
+    .array(ipv4Address)
+    .max(3)
+    .describe("Name servers that the guest is told to use.")
+    .meta({ "x-kubernetes-list-type": "atomic" }),
   mtu: z.int().min(576).max(9000).describe("Largest packet in bytes."),
 });
 
 const allocation = z.object({
   flavor: z
     .object({
-      name: objectName,
+      name: objectName.describe("Name of the Flavor."),
       vcpus: z.int().min(1).max(256).describe("Virtual CPUs."),
-      memoryMiB: z.int().min(1).describe("Memory in MiB."),
-      diskMiB: z.int().min(1).describe("Root disk in MiB."),
+      memoryMiB: mebibytes.min(1).describe("Memory in MiB."),
+      diskMiB: mebibytes.min(1).describe("Root disk in MiB."),
     })
-    .describe("The flavor as it was when the machine was made."),
+    .describe("The flavor as it was when the machine was placed."),
   image: z
     .object({
-      name: objectName,
-      uid: z.uuid().max(36).describe("UID of the Image."),
-      format: z.enum(imageFormats),
-      compression: z.enum(imageCompressions),
-      url: z.string().max(2048).optional(),
-      file: z.string().max(255).optional(),
-      checksum: checksum.optional(),
+      name: objectName.describe("Name of the Image."),
+      uid: objectUid.describe("UID of the Image."),
+      format: z.enum(imageFormats).describe("Format of the disk image."),
+      compression: z.enum(imageCompressions).describe("How the whole file is compressed."),
+      url: imageUrl.optional().describe("Address that nodes download it from."),
+      file: imageFile.optional().describe("Name of the file in the nodes' import directory."),
+      checksum: checksum.optional().describe("Digest that the file must have."),
     })
-    .describe("The image as it was when the machine was made."),
+    .describe("The image as it was when the machine was placed."),
   interfaces: z
     .array(networkInterface)
     .max(8)
-    .describe("Addresses that the machine keeps until it is deleted.")
+    .describe("Network interfaces, with addresses that the machine keeps until it is deleted.")
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["network"] }),
   sshPublicKeys: z
     .array(sshPublicKey)
     .max(16)
-    .describe("Public keys of the KeyPairs.")
+    .describe("Public keys of the KeyPairs as they were when the machine was placed.")
     .meta({ "x-kubernetes-list-type": "atomic" }),
 });
 
@@ -163,29 +176,30 @@ export const exitReasons = ["GuestShutdown", "Stopped", "Crashed", "StartFailed"
 export type ExitReason = (typeof exitReasons)[number];
 
 const guest = z.object({
-  nodeName: objectName.describe("Node whose agent wrote this."),
+  nodeName: objectName.describe("Name of the node whose agent wrote this."),
   powerState: z.enum(powerStates).describe("What libvirt says of the guest."),
   startedAt: timestamp.optional().describe("When the guest was last switched on."),
   shutdownRequestedAt: timestamp
     .optional()
     .describe(
-      "When the power button was pressed; the grace period counts from here. Absent unless a shutdown is under way.",
+      "When the power button was pressed: the grace period counts from here. Absent unless the guest is being shut down.",
     ),
   restarts: z
     .int()
     .min(0)
+    .max(2 ** 31 - 1)
     .describe(
-      "How often the guest was started again after it ended by itself, since the machine last ran for ten minutes.",
+      "How often the guest was started again after it had ended by itself, counted since it last ran for ten minutes.",
     ),
   lastExit: z
     .object({
       reason: z
         .enum(exitReasons)
         .describe(
-          "How the guest ended: it shut itself down, was stopped, crashed, could not be started, or nobody saw.",
+          "How the guest ended. GuestShutdown: it powered itself off. Stopped: it was told to. Crashed: it failed. StartFailed: it could not be started. Unknown: nobody saw.",
         ),
-      at: timestamp.describe("When it was seen."),
-      message: z.string().max(1024).optional().describe("What libvirt said, if it said anything."),
+      at: timestamp.describe("When the agent saw it."),
+      message: text(1024).optional().describe("What libvirt said, if it said anything."),
     })
     .optional()
     .describe("The last end of the guest."),
@@ -208,21 +222,23 @@ export const printableStatuses = [
 ] as const;
 export type PrintableStatus = (typeof printableStatuses)[number];
 
-const status = z.object({
-  observedGeneration,
-  printableStatus: z
-    .enum(printableStatuses)
-    .optional()
-    .describe("The state of the machine in one word, for people. Programs should read the conditions."),
-  nodeName: objectName.optional().describe("Node that the machine was placed on."),
-  allocation: allocation
-    .optional()
-    .describe(
-      "What the controller chose or resolved for the machine. It stays the same until the machine is deleted.",
-    ),
-  guest: guest.optional().describe("What the node's agent observes of the guest."),
-  conditions,
-});
+const status = z
+  .object({
+    observedGeneration,
+    printableStatus: z
+      .enum(printableStatuses)
+      .optional()
+      .describe("The state of the machine in one word, for people. Programs read the conditions."),
+    nodeName: objectName.optional().describe("Name of the node that the machine was placed on."),
+    allocation: allocation
+      .optional()
+      .describe(
+        "What the controller chose for the machine when it was placed. It stays the same until the machine is deleted.",
+      ),
+    guest: guest.optional().describe("What the node's agent observes of the guest."),
+    conditions,
+  })
+  .describe("What the controller chose for the machine, and what the node's agent observes of it.");
 
 export type VirtualMachineAllocation = z.output<typeof allocation>;
 export type AllocatedInterface = z.output<typeof networkInterface>;
@@ -258,7 +274,7 @@ export const virtualMachines = defineKind({
   shortNames: ["vm"],
   scope: "Namespaced",
   description:
-    "A virtual machine. It is Ready when it is as its spec says, also when the spec says that it is to be stopped.",
+    "A virtual machine. It is Ready when it is as its spec says, also when the spec says that it is to be halted.",
   spec,
   status,
   selectableFields: [".status.nodeName"],

@@ -1,0 +1,235 @@
+import { z } from "zod";
+
+/**
+ * A schema as CustomResourceDefinitions allow it: OpenAPI 3.0 cut down to what
+ * is "structural", with Kubernetes' own extensions.
+ * https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema
+ */
+export interface StructuralSchema {
+  readonly description?: string;
+  readonly type?: "object" | "array" | "string" | "integer" | "boolean";
+  readonly format?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly string[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly pattern?: string;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly maxProperties?: number;
+  readonly items?: StructuralSchema;
+  readonly required?: readonly string[];
+  readonly properties?: Readonly<Record<string, StructuralSchema>>;
+  readonly additionalProperties?: StructuralSchema;
+  readonly [extension: `x-kubernetes-${string}`]: unknown;
+}
+
+/** A zod schema that no structural schema can say. */
+export class NotStructuralError extends Error {
+  override readonly name = "NotStructuralError";
+  /** Where in the schema, for example "Image.spec.source". */
+  readonly path: string;
+
+  constructor(path: string, why: string) {
+    super(`${path} has no structural schema: ${why}`);
+    this.path = path;
+  }
+}
+
+type JsonSchema = z.core.JSONSchema.BaseSchema;
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+const types = ["object", "array", "string", "integer", "boolean"] as const;
+
+/**
+ * Formats that zod knows and the API server checks itself. The pattern replaces
+ * zod's, which would fill the refusal with a line of its own: it forbids what
+ * the server's looser check would let through and zod's would not.
+ */
+const formats: Readonly<Record<string, { readonly format: string; readonly pattern: string }>> = {
+  // Not ::ffff:10.0.0.1, which the server calls an IPv4 address too.
+  ipv4: { format: "ipv4", pattern: "^[0-9.]+$" },
+  // Not 10.0.0.0/024.
+  cidrv4: { format: "cidr", pattern: "^[0-9.]+/(0|[1-9][0-9]?)$" },
+  // In UTC and capitals.
+  "date-time": {
+    format: "date-time",
+    pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]+)?Z$",
+  },
+  // With its dashes, and of a version that exists.
+  uuid: {
+    format: "uuid",
+    pattern: "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$",
+  },
+};
+
+/** Constraints that mean the same on both sides and are carried over as they are. */
+const carriedOver = [
+  "default",
+  "enum",
+  "minimum",
+  "maximum",
+  "minLength",
+  "maxLength",
+  "minItems",
+  "maxItems",
+  "maxProperties",
+  "required",
+] as const;
+
+const handled: ReadonlySet<string> = new Set([
+  ...carriedOver,
+  "description",
+  "type",
+  "format",
+  "pattern",
+  "items",
+  "properties",
+  "additionalProperties",
+]);
+
+/** Metadata for people that read the source; a CRD has no place for it. */
+const dropped: ReadonlySet<string> = new Set(["title", "examples", "id"]);
+
+const isExtension = (keyword: string): keyword is `x-kubernetes-${string}` =>
+  keyword.startsWith("x-kubernetes-");
+
+const isSchema = (value: unknown): value is JsonSchema => typeof value === "object" && value !== null;
+
+/** Why a pattern may mean something else in RE2 (Go) than in JavaScript, or undefined. */
+const incompatibility = (pattern: string): string | undefined => {
+  if (/\(\?(?!:)/.test(pattern)) return "look-around, named groups and flags are not in RE2";
+  if (/\\[1-9k]/.test(pattern)) return "back-references are not in RE2";
+  if (/\\[sSwWbBpPuc]/.test(pattern)) return "name the characters: RE2 takes this class for ASCII only";
+  const outsideClasses = pattern.replaceAll(/\\./g, "").replaceAll(/\[[^\]]*\]/g, "");
+  if (outsideClasses.includes(".")) return "a dot stands for other characters in RE2";
+  // `a|b` would leave the anchors to one alternative each.
+  const anchored = /^\^.*\$$/s.test(pattern) && !/^[^()]*\|/.test(outsideClasses);
+  return anchored ? undefined : "it must be anchored at both ends";
+};
+
+const patternOf = (pattern: string, path: string): string => {
+  const reason = incompatibility(pattern);
+  if (reason !== undefined) throw new NotStructuralError(path, `the pattern ${pattern}: ${reason}`);
+  // JavaScript's source escapes slashes; nothing else does.
+  return pattern.replaceAll("\\/", "/");
+};
+
+const stringConstraints = (schema: JsonSchema, path: string): StructuralSchema => {
+  if (schema.format === undefined) {
+    return schema.pattern === undefined ? {} : { pattern: patternOf(schema.pattern, path) };
+  }
+  const format = formats[schema.format];
+  if (format === undefined) {
+    throw new NotStructuralError(path, `the API server checks no format "${schema.format}"; give a pattern`);
+  }
+  return format;
+};
+
+const INT32 = 2 ** 31;
+
+const integerFormat = (schema: JsonSchema): StructuralSchema => {
+  const small = (schema.minimum ?? -Infinity) >= -INT32 && (schema.maximum ?? Infinity) < INT32;
+  return { format: small ? "int32" : "int64" };
+};
+
+/** string | int, as in a port that may have a name: Kubernetes has an extension for just this union. */
+const isIntOrString = (schema: JsonSchema): boolean => {
+  const members = schema.anyOf?.map((member) => (isSchema(member) ? member.type : undefined)).toSorted();
+  return members?.length === 2 && members[0] === "integer" && members[1] === "string";
+};
+
+const refuseUnknownKeywords = (schema: JsonSchema, path: string): void => {
+  if (schema.oneOf !== undefined || schema.anyOf !== undefined) {
+    throw new NotStructuralError(
+      path,
+      'it is a union; make the members optional and add the rule "exactly one of" (exactlyOne in fields.ts)',
+    );
+  }
+  if (schema.$ref !== undefined) throw new NotStructuralError(path, "it contains itself");
+  for (const keyword of Object.keys(schema)) {
+    if (handled.has(keyword) || dropped.has(keyword) || isExtension(keyword)) continue;
+    throw new NotStructuralError(path, `${keyword} cannot be said in it`);
+  }
+};
+
+const objectMembers = (schema: JsonSchema, path: string): StructuralSchema => {
+  const { properties, additionalProperties } = schema;
+  const members: Mutable<StructuralSchema> = {};
+  if (properties !== undefined) {
+    members.properties = Object.fromEntries(
+      Object.entries(properties).map(([name, member]) => [name, convert(member, `${path}.${name}`)]),
+    );
+    // strictObject: the API server refuses or prunes unknown fields anyway.
+    if (additionalProperties === undefined || additionalProperties === false) return members;
+    throw new NotStructuralError(path, "it has both named members and any others");
+  }
+  if (!isSchema(additionalProperties)) throw new NotStructuralError(path, "it names no members");
+  if (schema["x-kubernetes-validations"] === undefined) {
+    throw new NotStructuralError(path, "nothing checks the keys of a map; give a rule for them");
+  }
+  members.additionalProperties = convert(additionalProperties, `${path}[*]`);
+  return members;
+};
+
+const typeOf = (schema: JsonSchema, path: string): (typeof types)[number] => {
+  const type = types.find((candidate) => candidate === schema.type);
+  if (type !== undefined) return type;
+  const found = String(schema.type ?? "anything");
+  throw new NotStructuralError(path, `its type is ${found}, not one of ${types.join(", ")}`);
+};
+
+const constraintsOf = (schema: JsonSchema, path: string): StructuralSchema => {
+  switch (typeOf(schema, path)) {
+    case "string":
+      return stringConstraints(schema, path);
+    case "integer":
+      return integerFormat(schema);
+    case "array":
+      if (!isSchema(schema.items) || Array.isArray(schema.items)) {
+        throw new NotStructuralError(path, "its items have no one schema");
+      }
+      return { items: convert(schema.items, `${path}[]`) };
+    case "object":
+      return objectMembers(schema, path);
+    case "boolean":
+      return {};
+  }
+};
+
+const convert = (schema: JsonSchema | boolean, path: string): StructuralSchema => {
+  if (typeof schema === "boolean") throw new NotStructuralError(path, "it may be anything");
+  const described = schema.description === undefined ? {} : { description: schema.description };
+  if (isIntOrString(schema)) return { ...described, "x-kubernetes-int-or-string": true };
+  refuseUnknownKeywords(schema, path);
+  const entries = Object.entries(schema);
+  return {
+    ...described,
+    // Named here for its place: readers of the CRD look for the type first.
+    type: typeOf(schema, path),
+    ...Object.fromEntries(entries.filter(([keyword]) => carriedOver.some((name) => name === keyword))),
+    ...constraintsOf(schema, path),
+    ...Object.fromEntries(entries.filter(([keyword]) => isExtension(keyword))),
+  };
+};
+
+/**
+ * The structural schema of what a user may write for a zod schema (its input,
+ * before defaults).
+ *
+ * Throws NotStructuralError, which names the place under `path`, for what the
+ * API server cannot check or would read differently.
+ */
+export const structuralSchema = (schema: z.ZodType, path: string): StructuralSchema => {
+  const jsonSchema = z.toJSONSchema(schema, {
+    target: "openapi-3.0",
+    io: "input",
+    // {} and $ref are refused below, with their path; zod would throw without one.
+    unrepresentable: "any",
+    cycles: "ref",
+    reused: "inline",
+  });
+  return convert(jsonSchema, path);
+};
