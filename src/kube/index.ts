@@ -2,6 +2,7 @@
 export { linkAbort, untilAborted, whenAborted, withDeadline, DeadlineError } from "./abort.ts";
 export { ApiError, TransportError, isConflict, isNotFound } from "./api-error.ts";
 export { backoffDelay, type Backoff } from "./backoff.ts";
+export { events, leases, secrets, type Event, type Lease, type Secret } from "./builtin.ts";
 export {
   createKubeClient,
   type Abortable,
@@ -26,14 +27,38 @@ export {
   type Reconcile,
   type ReconcileResult,
 } from "./controller.ts";
+export type { EventSubject } from "./event-series.ts";
+export {
+  createEventRecorder,
+  type EventRecorder,
+  type EventRecorderOptions,
+  type EventType,
+} from "./events.ts";
+export { createHealthServer, type Check, type HealthServer, type HealthServerOptions } from "./health.ts";
 export { loadKubeConfig, type KubeConfig, type LoadKubeConfigOptions } from "./kube-config.ts";
+export {
+  LeadershipLostError,
+  fenceWrites,
+  runLeaderElection,
+  type LeaderElectionOptions,
+  type Leadership,
+} from "./leader-election.ts";
+export { createHeartbeat, renewLease, type Heartbeat, type HeartbeatOptions } from "./lease.ts";
 export { createLogger, loggerFor, logLevels, silentLogger, type LogLevel, type Logger } from "./logger.ts";
+export { microTime } from "./micro-time.ts";
 export { createMetrics, type Metrics } from "./metrics.ts";
 export { UnreadableObjectError, type Change, type UnreadableObject } from "./object-cache.ts";
 export { ObjectParseError, deepFreeze } from "./object-codec.ts";
 export { formatKey, keyOf, parseKey, type ObjectKey } from "./object-key.ts";
 export { StalledError, WaitingError } from "./reconcile-error.ts";
 export { isAtLeast } from "./resource-version.ts";
+export {
+  ShutdownError,
+  runTogether,
+  runUntilShutdown,
+  type RunUntilShutdownOptions,
+  type Task,
+} from "./run.ts";
 export { createStore, type Store, type StoreOptions } from "./store.ts";
 export {
   createWorkQueue,

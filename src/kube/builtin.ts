@@ -1,0 +1,72 @@
+import { z } from "zod";
+import { objectMeta, type KubernetesObject } from "../api/meta.ts";
+import type { Resource } from "../api/resource.ts";
+
+/** Kubernetes' own kinds, cut down to what Vireo reads. */
+
+const object = { apiVersion: z.string(), kind: z.string(), metadata: objectMeta };
+
+const lease = z.object({
+  ...object,
+  spec: z
+    .object({
+      holderIdentity: z.string().optional(),
+      leaseDurationSeconds: z.number().optional(),
+      acquireTime: z.string().optional(),
+      renewTime: z.string().optional(),
+      leaseTransitions: z.number().optional(),
+    })
+    .default({}),
+});
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/lease-v1/ */
+export type Lease = KubernetesObject & Readonly<z.infer<typeof lease>>;
+
+export const leases: Resource<Lease> = {
+  group: "coordination.k8s.io",
+  version: "v1",
+  kind: "Lease",
+  plural: "leases",
+  namespaced: true,
+  parse: (raw) => lease.parse(raw),
+};
+
+const event = z.object({
+  ...object,
+  reason: z.string().optional(),
+  type: z.string().optional(),
+  note: z.string().optional(),
+  series: z.object({ count: z.number(), lastObservedTime: z.string() }).optional(),
+});
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/ */
+export type Event = KubernetesObject & Readonly<z.infer<typeof event>>;
+
+export const events: Resource<Event> = {
+  group: "events.k8s.io",
+  version: "v1",
+  kind: "Event",
+  plural: "events",
+  namespaced: true,
+  parse: (raw) => event.parse(raw),
+};
+
+const secret = z.object({
+  ...object,
+  type: z.string().optional(),
+  immutable: z.boolean().optional(),
+  /** Values in base64. */
+  data: z.record(z.string(), z.string()).default({}),
+});
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/ */
+export type Secret = KubernetesObject & Readonly<z.infer<typeof secret>>;
+
+export const secrets: Resource<Secret> = {
+  group: "",
+  version: "v1",
+  kind: "Secret",
+  plural: "secrets",
+  namespaced: true,
+  parse: (raw) => secret.parse(raw),
+};
