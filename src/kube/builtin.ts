@@ -70,3 +70,17 @@ export const secrets: Resource<Secret> = {
   namespaced: true,
   parse: (raw) => secret.parse(raw),
 };
+
+const namespace = z.object(object);
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/namespace-v1/ */
+export type Namespace = KubernetesObject & Readonly<z.infer<typeof namespace>>;
+
+export const namespaces: Resource<Namespace> = {
+  group: "",
+  version: "v1",
+  kind: "Namespace",
+  plural: "namespaces",
+  namespaced: false,
+  parse: (raw) => namespace.parse(raw),
+};

@@ -2,7 +2,16 @@
 export { linkAbort, untilAborted, whenAborted, withDeadline, DeadlineError } from "./abort.ts";
 export { ApiError, TransportError, isConflict, isNotFound } from "./api-error.ts";
 export { backoffDelay, type Backoff } from "./backoff.ts";
-export { events, leases, secrets, type Event, type Lease, type Secret } from "./builtin.ts";
+export {
+  events,
+  leases,
+  namespaces,
+  secrets,
+  type Event,
+  type Lease,
+  type Namespace,
+  type Secret,
+} from "./builtin.ts";
 export {
   createKubeClient,
   type Abortable,
