@@ -5,6 +5,7 @@ import { ownedTaps, planEnsure, planRemove, planSetUp, planTearDown } from "./pl
 import { renderGatewaySettings, renderNodeSettings, renderTapSettings } from "./render.ts";
 import { type Link, type Tap, tapName } from "./types.ts";
 
+export { isGuestDevice } from "./owner.ts";
 export { ForeignDeviceError } from "./plan.ts";
 export type { Link, Tap } from "./types.ts";
 export { tapName } from "./types.ts";

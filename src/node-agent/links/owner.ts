@@ -35,3 +35,6 @@ export const parseTapAlias = (alias: string): TapOwner | undefined => {
   const [, vmUid, gateway] = ALIAS.exec(alias) ?? [];
   return vmUid === undefined || gateway === undefined ? undefined : { vmUid, gateway };
 };
+
+/** Whether a network device of this name is made for guests: its addresses are not the node's own. */
+export const isGuestDevice = (name: string): boolean => name === GATEWAY_DEVICE || isTapName(name);
