@@ -1,0 +1,31 @@
+/** What the administrator tells a node agent. Flags of `vireo node-agent` carry the same names. */
+export interface NodeAgentConfig {
+  /** Path of a kubeconfig. Default: KUBECONFIG, ~/.kube/config, or the pod's service account. */
+  readonly kubeconfig: string | undefined;
+  /** Name of this node: of its Hypervisor, its Lease, and in status.nodeName of its machines. */
+  readonly nodeName: string;
+  /** Where images, disks, seeds and console logs are kept. Absolute; a path of the node, not of a container. */
+  readonly stateDirectory: string;
+  /** The one directory that images with a `file` source are taken from. Without it they are refused. */
+  readonly importDirectory: string | undefined;
+  /** libvirtd's socket. */
+  readonly libvirtSocket: string;
+  /** Availability zone; a Kubernetes label value. */
+  readonly zone: string | undefined;
+  /** Labels of the Hypervisor, which a machine's nodeSelector is compared with. */
+  readonly nodeLabels: Readonly<Record<string, string>>;
+  /** Networks (CIDR) that images may be downloaded from although they are loopback, link-local or a node's own. */
+  readonly allowedDownloadNetworks: readonly string[];
+  /** Addresses of this and other nodes that guests must not reach, beside those found on this node's interfaces. */
+  readonly nodeAddresses: readonly string[];
+  /** Memory in MiB that is kept for the node itself. */
+  readonly reservedMemoryMiB: number;
+  /** Largest part of the disk that unused images may keep, in bytes. */
+  readonly imageCacheBytes: number | undefined;
+  /** Where /metrics, /healthz and /readyz are served: host and port; port 0 takes any free one. */
+  readonly metrics: { readonly host: string; readonly port: number };
+}
+
+export const DEFAULT_STATE_DIRECTORY = "/var/lib/vireo";
+export const DEFAULT_LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock";
+export const DEFAULT_RESERVED_MEMORY_MIB = 512;

@@ -1,0 +1,116 @@
+import type { Acceleration } from "../api/hypervisor.ts";
+import type { Logger, Metrics } from "../kube/index.ts";
+import type { LibvirtClient } from "../libvirt/index.ts";
+import type { AgentOptions } from "./agent.ts";
+import { createCloudInit } from "./cloud-init/index.ts";
+import type { NodeAgentConfig } from "./config.ts";
+import { createDisks } from "./disks/index.ts";
+import { availableFirmwares, createDomains, probeAcceleration } from "./domains/index.ts";
+import { createFilters } from "./filters/index.ts";
+import { runCommand } from "./host/command.ts";
+import { hostFacts, nodeAddresses } from "./host/facts.ts";
+import { createFiles, type Files } from "./host/files.ts";
+import type { NodeFacts } from "./hypervisor-status.ts";
+import { createLinks, isGuestDevice } from "./links/index.ts";
+import { once } from "./once.ts";
+
+/** Everything of this node that the agent works with. */
+export interface Host {
+  readonly rooms: AgentOptions["rooms"];
+  readonly files: Files;
+  /** What the Hypervisor reports. */
+  facts(signal: AbortSignal): Promise<NodeFacts>;
+  /** Calls back when something that `facts` tells has changed. */
+  onFactsChange(listener: () => void): () => void;
+  close(): Promise<void>;
+}
+
+export interface HostOptions {
+  readonly config: NodeAgentConfig;
+  readonly libvirt: LibvirtClient;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly signal: AbortSignal;
+}
+
+const AGENT_VERSION = "0.1.0";
+
+/** libvirt's names of the architectures that Node runs on. */
+const architectures: Readonly<Record<string, string>> = { x64: "x86_64", arm64: "aarch64" };
+
+/** The one place where the rooms' implementations are chosen. */
+export const createHost = (options: HostOptions): Host => {
+  const { config, libvirt, logger, signal } = options;
+  const { stateDirectory } = config;
+  const roots = [stateDirectory, ...(config.importDirectory === undefined ? [] : [config.importDirectory])];
+  const files = createFiles({ roots });
+  const ownAddresses = (): readonly string[] => [...nodeAddresses(isGuestDevice), ...config.nodeAddresses];
+
+  const disks = createDisks({
+    stateDirectory,
+    importDirectory: config.importDirectory,
+    allowedDownloadNetworks: config.allowedDownloadNetworks,
+    nodeAddresses: ownAddresses,
+    run: runCommand,
+    files,
+    logger,
+  });
+  const domains = createDomains({ libvirt, stateDirectory, files, logger });
+  const acceleration = probedOnce(logger, signal);
+  const rooms = {
+    disks,
+    cloudInit: createCloudInit({ stateDirectory, run: runCommand, files }),
+    links: createLinks({ run: runCommand }),
+    filters: createFilters({ run: runCommand, nodeAddresses: ownAddresses }),
+    domains,
+    acceleration: acceleration.probe,
+  };
+
+  const facts = async (): Promise<NodeFacts> => ({
+    host: await hostFacts(stateDirectory, isGuestDevice),
+    reservedMemoryMiB: config.reservedMemoryMiB,
+    zone: config.zone,
+    architecture: architectures[process.arch] ?? process.arch,
+    firmwares: await availableFirmwares(files),
+    acceleration: acceleration.known(),
+    libvirtConnected: libvirt.connected,
+    versions: { agent: AGENT_VERSION, ...(libvirt.connected ? await libvirt.versions() : {}) },
+    images: disks.images(),
+  });
+
+  return {
+    rooms,
+    files,
+    facts,
+    onFactsChange: (listener) => {
+      const stops = [
+        libvirt.onConnected(listener),
+        libvirt.onDisconnected(listener),
+        disks.onImageChange(listener),
+        acceleration.onKnown(listener),
+      ];
+      return () => stops.forEach((stop) => stop());
+    },
+    close: () => disks.close(),
+  };
+};
+
+/** The probe runs once in the life of the agent: a machine does not gain or lose KVM while it runs. */
+const probedOnce = (logger: Logger, signal: AbortSignal) => {
+  let known: Acceleration | undefined;
+  const listeners = new Set<() => void>();
+  const probe = once(async () => {
+    known = await probeAcceleration({ run: runCommand, signal });
+    logger.info({ acceleration: known }, "probed acceleration by running a guest");
+    for (const listener of listeners) listener();
+    return known;
+  });
+  return {
+    probe,
+    known: () => known,
+    onKnown: (listener: () => void) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+};

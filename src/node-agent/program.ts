@@ -1,0 +1,183 @@
+import { join } from "node:path";
+import { hypervisors, SYSTEM_NAMESPACE } from "../api/hypervisor.ts";
+import { virtualMachines } from "../api/virtual-machine.ts";
+import {
+  createEventRecorder,
+  createHealthServer,
+  createHeartbeat,
+  createKubeClient,
+  createMetrics,
+  createStore,
+  type KubeClient,
+  loadKubeConfig,
+  type Logger,
+  type Metrics,
+  namespaces,
+  runTogether,
+  sleep,
+  systemClock,
+  whenAborted,
+} from "../kube/index.ts";
+import { openLibvirt } from "../libvirt/index.ts";
+import { createAgent } from "./agent.ts";
+import { checkClusterIdentity } from "./cluster-identity.ts";
+import type { NodeAgentConfig } from "./config.ts";
+import { createHost, type Host } from "./host-rooms.ts";
+import { createHypervisorReporter } from "./hypervisor-reporter.ts";
+import { createMachineView } from "./report.ts";
+
+const SWEEP_MS = 60_000;
+const CONSOLE_TRIM_MS = 5_000;
+/** Machines that are worked on at once. Starting a guest is mostly waiting, for libvirt and for QEMU. */
+const WORKERS = 8;
+
+interface Parts {
+  readonly config: NodeAgentConfig;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly client: KubeClient;
+  readonly host: Host;
+}
+
+/**
+ * The node agent: wires the loop to the API server, to libvirt and to the rooms,
+ * and runs until the signal is aborted. Guests go on when it ends.
+ */
+export const runNodeAgent = async (
+  { config, logger }: { readonly config: NodeAgentConfig; readonly logger: Logger },
+  signal: AbortSignal,
+): Promise<void> => {
+  const metrics = createMetrics({ process: true });
+  const kubeConfig = loadKubeConfig(config);
+  const client = createKubeClient({ kubeConfig, metrics, userAgent: "vireo-node-agent" });
+  const libvirt = openLibvirt({ socketPath: config.libvirtSocket });
+  libvirt.onDisconnected((err) => logger.warn({ err }, "libvirtd cannot be reached; guests are not touched"));
+  const host = createHost({ config, libvirt, logger, metrics, signal });
+  const parts: Parts = { config, logger, metrics, client, host };
+  try {
+    await prepareNode(parts, signal);
+    await runTogether(tasksOf(parts, signal), signal);
+  } finally {
+    await Promise.all([host.close(), libvirt.close(), client.close()]);
+  }
+};
+
+/** Before anything is changed on the host: is it ours to change? */
+const prepareNode = async ({ config, host, client, logger }: Parts, signal: AbortSignal): Promise<void> => {
+  const { stateDirectory } = config;
+  await host.files.ensureDirectory(stateDirectory, { mode: 0o711 });
+  const file = join(stateDirectory, "cluster");
+  const clusterUid = await readClusterUid(client, logger, signal);
+  const remembered = (await host.files.readText(file, { maxBytes: 100 }))?.trim();
+  const { disks, links, cloudInit } = host.rooms;
+  const found = await Promise.all([disks, links, cloudInit].map((room) => room.list({ signal })));
+  const holdsGuests = found.some((uids) => uids.length > 0);
+  if (checkClusterIdentity({ clusterUid, remembered, holdsGuests, file }) === "adopt") {
+    await host.files.writeAtomically(file, `${clusterUid}\n`, { mode: 0o644 });
+  }
+  await links.setUp({ signal });
+};
+
+const RETRY_MS = 1_000;
+
+const readClusterUid = async (client: KubeClient, logger: Logger, signal: AbortSignal): Promise<string> => {
+  for (;;) {
+    try {
+      const namespace = await client.get(namespaces, { name: "kube-system" }, { signal });
+      if (namespace !== undefined) return namespace.metadata.uid;
+    } catch (err) {
+      if (signal.aborted) throw err;
+      logger.warn({ err }, "cannot read which cluster this is; trying again");
+    }
+    await sleep(systemClock, RETRY_MS, signal);
+  }
+};
+
+const tasksOf = ({ config, logger, metrics, client, host }: Parts, signal: AbortSignal) => {
+  const { nodeName } = config;
+  const now = (): Date => new Date();
+  const events = createEventRecorder({
+    client,
+    component: "vireo.dev/node-agent",
+    instance: nodeName,
+    logger,
+    metrics,
+    signal,
+  });
+  const store = createStore({
+    client,
+    resource: virtualMachines,
+    fieldSelector: `status.nodeName=${nodeName}`,
+    indexes: { uid: ({ metadata }) => [metadata.uid] },
+    logger,
+    metrics,
+  });
+  const ownHypervisor = createStore({
+    client,
+    resource: hypervisors,
+    fieldSelector: `metadata.name=${nodeName}`,
+    logger,
+    metrics,
+  });
+  const heartbeat = createHeartbeat({
+    client,
+    namespace: SYSTEM_NAMESPACE,
+    name: nodeName,
+    identity: nodeName,
+    logger,
+  });
+  const reporter = createHypervisorReporter({
+    nodeName,
+    labels: config.nodeLabels,
+    store: ownHypervisor,
+    client,
+    facts: host.facts,
+    logger,
+    metrics,
+    now,
+  });
+  const agent = createAgent({
+    nodeName,
+    store,
+    machines: createMachineView(store, client),
+    rooms: host.rooms,
+    events,
+    logger,
+    metrics,
+    now,
+    sweepMs: SWEEP_MS,
+    workers: WORKERS,
+  });
+
+  return {
+    machines: (taskSignal: AbortSignal) => store.run(taskSignal),
+    hypervisor: (taskSignal: AbortSignal) => ownHypervisor.run(taskSignal),
+    heartbeat: (taskSignal: AbortSignal) => heartbeat.run(taskSignal),
+    report: async (taskSignal: AbortSignal) => {
+      const stop = host.onFactsChange(reporter.refresh);
+      await reporter.run(taskSignal).finally(stop);
+    },
+    agent: (taskSignal: AbortSignal) => agent.run(taskSignal),
+    acceleration: async (taskSignal: AbortSignal) => {
+      await host.rooms.acceleration();
+      await whenAborted(taskSignal);
+    },
+    "console-logs": (taskSignal: AbortSignal) => trimConsoleLogs(host, logger, taskSignal),
+    health: async (taskSignal: AbortSignal) => {
+      const health = createHealthServer({ ...config.metrics, metrics, logger });
+      health.addReadinessCheck("machines", () => (store.synced ? undefined : "not in sync yet"));
+      const { port, closed } = await health.listen(taskSignal);
+      logger.info({ port }, "serving /metrics, /healthz and /readyz");
+      await closed;
+    },
+  };
+};
+
+const trimConsoleLogs = async (host: Host, logger: Logger, signal: AbortSignal): Promise<void> => {
+  while (!signal.aborted) {
+    await sleep(systemClock, CONSOLE_TRIM_MS, signal);
+    await host.rooms.domains.trimConsoleLogs({ signal }).catch((err: unknown) => {
+      if (!signal.aborted) logger.warn({ err }, "cannot trim the console logs");
+    });
+  }
+};
