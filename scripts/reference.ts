@@ -1,7 +1,6 @@
-import { customResourceDefinition } from "../src/api/crd.ts";
 import type { CustomResource } from "../src/api/kind.ts";
 import { apiVersionOf } from "../src/api/resource.ts";
-import type { StructuralSchema } from "../src/api/structural-schema.ts";
+import { type StructuralSchema, structuralSchema } from "../src/api/structural-schema.ts";
 
 /**
  * Renders the API reference of one kind as Markdown, from the schema that the
@@ -160,17 +159,16 @@ export const pageName = (resource: CustomResource): string => `${resource.defini
 
 /** The reference page of a kind. */
 export const referencePage = (resource: CustomResource): string => {
-  const [version] = customResourceDefinition(resource).spec.versions;
-  const { spec = {}, status = {} } = version.schema.openAPIV3Schema.properties ?? {};
+  const { definition } = resource;
   return [
-    `# ${resource.definition.kind}`,
+    `# ${definition.kind}`,
     "",
-    resource.definition.description,
+    definition.description,
     "",
     ...facts(resource),
     "",
-    ...section("spec", spec),
-    ...section("status", status),
+    ...section("spec", structuralSchema(definition.spec, "spec")),
+    ...section("status", structuralSchema(definition.status, "status")),
     ...columnLines(resource),
   ].join("\n");
 };

@@ -45,6 +45,25 @@ const objectMembers = {
   metadata: { type: "object" },
 } as const satisfies Record<string, StructuralSchema>;
 
+/** kubectl explain shows no defaults, so the descriptions say them. */
+const withDefaultsInWords = (schema: StructuralSchema): StructuralSchema => {
+  const { description, properties, items } = schema;
+  const value: unknown = schema.default;
+  const worthSaying = typeof value === "string" || typeof value === "number" || typeof value === "boolean";
+  return {
+    ...schema,
+    ...(description !== undefined && worthSaying ? { description: `${description} Default: ${value}.` } : {}),
+    ...(items === undefined ? {} : { items: withDefaultsInWords(items) }),
+    ...(properties === undefined
+      ? {}
+      : {
+          properties: Object.fromEntries(
+            Object.entries(properties).map(([name, member]) => [name, withDefaultsInWords(member)]),
+          ),
+        }),
+  };
+};
+
 const objectSchema = ({ definition }: CustomResource): StructuralSchema => {
   const spec = structuralSchema(definition.spec, `${definition.kind}.spec`);
   return {
@@ -93,7 +112,7 @@ export const customResourceDefinition = (resource: CustomResource): CustomResour
           ...(selectableFields === undefined
             ? {}
             : { selectableFields: selectableFields.map((jsonPath) => ({ jsonPath })) }),
-          schema: { openAPIV3Schema: objectSchema(resource) },
+          schema: { openAPIV3Schema: withDefaultsInWords(objectSchema(resource)) },
         },
       ],
     },

@@ -40,7 +40,7 @@ const spec = z
       .max(9000)
       .default(DEFAULT_MTU)
       .describe(
-        "Largest packet of the network in bytes. The default leaves room for VXLAN where the nodes' network has 1500.",
+        "Largest packet of the network in bytes. 1450 leaves room for VXLAN where the nodes' network has 1500.",
       ),
     reservedAddresses: z
       .array(ipv4Address)
