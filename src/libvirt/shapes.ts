@@ -159,7 +159,7 @@ export const fixedText = (length: number): Xdr<string> =>
     },
     (value) => {
       const bytes = [...Buffer.from(value, "utf8")];
-      if (bytes.length >= length) throw new XdrError(`${bytes.length} bytes of text exceed ${length - 1}`);
+      if (bytes.length > length) throw new XdrError(`${bytes.length} bytes of text exceed ${length}`);
       return Array.from({ length }, (_, index) => ((bytes[index] ?? 0) << 24) >> 24);
     },
   );

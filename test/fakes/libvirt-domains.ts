@@ -1,0 +1,217 @@
+import { XMLParser, XMLValidator } from "fast-xml-parser";
+
+import {
+  DomainEventDefinedDetail,
+  DomainEventResumedDetail,
+  DomainEventStartedDetail,
+  DomainEventStoppedDetail,
+  DomainEventSuspendedDetail,
+  DomainEventType,
+  DomainEventUndefinedDetail,
+  DomainPausedReason,
+  DomainRunningReason,
+  DomainShutoffReason,
+  DomainState,
+  ErrorCode,
+  type DomainRef,
+} from "../../src/libvirt/index.ts";
+
+/** What the fake answers instead of a result. */
+export class FakeLibvirtError extends Error {
+  override readonly name = "FakeLibvirtError";
+  readonly code: number;
+
+  constructor(code: number, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export interface FakeDomain {
+  readonly name: string;
+  readonly uuid: string;
+  id: number;
+  xml: string;
+  persistent: boolean;
+  autostart: boolean;
+  state: number;
+  reason: number;
+}
+
+export type Emit = (domain: DomainRef, event: number, detail: number) => void;
+
+const parser = new XMLParser({ ignoreAttributes: false, parseTagValue: false });
+
+const isRunning = (domain: FakeDomain): boolean => domain.id !== -1;
+export const refOf = ({ name, uuid, id }: FakeDomain): DomainRef => ({ name, uuid, id });
+
+/**
+ * The domains of a fake libvirtd: names, states, reasons and events as libvirt
+ * 9.0 with QEMU has them, and no guests. The contract suite holds it to that.
+ */
+export class FakeDomains {
+  readonly #domains = new Map<string, FakeDomain>();
+  readonly #emit: Emit;
+  readonly #newUuid: () => string;
+  #lastId = 0;
+
+  constructor(emit: Emit, newUuid: () => string) {
+    this.#emit = emit;
+    this.#newUuid = newUuid;
+  }
+
+  all(): readonly FakeDomain[] {
+    return [...this.#domains.values()];
+  }
+
+  byUuid(uuid: string): FakeDomain {
+    const found = this.#domains.get(uuid);
+    if (found !== undefined) return found;
+    throw new FakeLibvirtError(
+      ErrorCode.NO_DOMAIN,
+      `Domain not found: no domain with matching uuid '${uuid}'`,
+    );
+  }
+
+  byName(name: string): FakeDomain {
+    const found = this.all().find((domain) => domain.name === name);
+    if (found !== undefined) return found;
+    throw new FakeLibvirtError(
+      ErrorCode.NO_DOMAIN,
+      `Domain not found: no domain with matching name '${name}'`,
+    );
+  }
+
+  define(xml: string): FakeDomain {
+    const domain = this.#upsert(xml);
+    const updated = domain.persistent;
+    domain.persistent = true;
+    const detail = updated ? DomainEventDefinedDetail.UPDATED : DomainEventDefinedDetail.ADDED;
+    this.#emit(refOf(domain), DomainEventType.DEFINED, detail);
+    return domain;
+  }
+
+  createTransient(xml: string): FakeDomain {
+    const domain = this.#upsert(xml);
+    this.start(domain);
+    return domain;
+  }
+
+  undefine(domain: FakeDomain): void {
+    if (!domain.persistent) {
+      throw new FakeLibvirtError(ErrorCode.OPERATION_INVALID, "cannot undefine transient domain");
+    }
+    domain.persistent = false;
+    if (!isRunning(domain)) this.#domains.delete(domain.uuid);
+    this.#emit(refOf(domain), DomainEventType.UNDEFINED, DomainEventUndefinedDetail.REMOVED);
+  }
+
+  start(domain: FakeDomain, paused = false): void {
+    if (isRunning(domain)) {
+      throw new FakeLibvirtError(ErrorCode.OPERATION_INVALID, "domain is already running");
+    }
+    this.#lastId += 1;
+    domain.id = this.#lastId;
+    domain.state = paused ? DomainState.PAUSED : DomainState.RUNNING;
+    domain.reason = paused ? DomainPausedReason.USER : DomainRunningReason.BOOTED;
+    if (!paused) this.#emit(refOf(domain), DomainEventType.RESUMED, DomainEventResumedDetail.UNPAUSED);
+    this.#emit(refOf(domain), DomainEventType.STARTED, DomainEventStartedDetail.BOOTED);
+  }
+
+  suspend(domain: FakeDomain): void {
+    this.assertRunning(domain);
+    domain.state = DomainState.PAUSED;
+    domain.reason = DomainPausedReason.USER;
+    this.#emit(refOf(domain), DomainEventType.SUSPENDED, DomainEventSuspendedDetail.PAUSED);
+  }
+
+  resume(domain: FakeDomain): void {
+    this.assertRunning(domain);
+    if (domain.state === DomainState.RUNNING) {
+      throw new FakeLibvirtError(ErrorCode.OPERATION_INVALID, "domain is already running");
+    }
+    domain.state = DomainState.RUNNING;
+    domain.reason = DomainRunningReason.UNPAUSED;
+    this.#emit(refOf(domain), DomainEventType.RESUMED, DomainEventResumedDetail.UNPAUSED);
+  }
+
+  destroy(domain: FakeDomain): void {
+    this.assertRunning(domain);
+    this.#end(domain, DomainShutoffReason.DESTROYED, DomainEventStoppedDetail.DESTROYED);
+  }
+
+  /** The guest powers itself off. */
+  powerOff(domain: FakeDomain): void {
+    this.assertRunning(domain);
+    this.#end(domain, DomainShutoffReason.SHUTDOWN, DomainEventStoppedDetail.SHUTDOWN);
+  }
+
+  /** The guest's process dies. */
+  crash(domain: FakeDomain): void {
+    this.assertRunning(domain);
+    this.#end(domain, DomainShutoffReason.CRASHED, DomainEventStoppedDetail.FAILED);
+  }
+
+  assertRunning(domain: FakeDomain): void {
+    if (isRunning(domain)) return;
+    throw new FakeLibvirtError(
+      ErrorCode.OPERATION_INVALID,
+      "Requested operation is not valid: domain is not running",
+    );
+  }
+
+  #end(domain: FakeDomain, reason: number, detail: number): void {
+    const ended = refOf(domain);
+    domain.id = -1;
+    domain.state = DomainState.SHUTOFF;
+    domain.reason = reason;
+    if (!domain.persistent) this.#domains.delete(domain.uuid);
+    this.#emit(ended, DomainEventType.STOPPED, detail);
+  }
+
+  #upsert(xml: string): FakeDomain {
+    const { name, uuid = this.#newUuid() } = identityIn(xml);
+    const sameName = this.all().find((domain) => domain.name === name);
+    if (sameName !== undefined && sameName.uuid !== uuid) {
+      throw new FakeLibvirtError(
+        ErrorCode.OPERATION_FAILED,
+        `operation failed: domain '${name}' already exists with uuid ${sameName.uuid}`,
+      );
+    }
+    const known = this.#domains.get(uuid);
+    if (known !== undefined) {
+      known.xml = xml;
+      return known;
+    }
+    const made: FakeDomain = {
+      name,
+      uuid,
+      id: -1,
+      xml,
+      persistent: false,
+      autostart: false,
+      state: DomainState.SHUTOFF,
+      reason: DomainShutoffReason.UNKNOWN,
+    };
+    this.#domains.set(uuid, made);
+    return made;
+  }
+}
+
+/** The little of a definition that the fake understands. */
+const identityIn = (xml: string): { name: string; uuid: string | undefined } => {
+  if (XMLValidator.validate(xml) !== true) {
+    throw new FakeLibvirtError(ErrorCode.XML_ERROR, "(domain_definition): the document is not well-formed");
+  }
+  const parsed: unknown = parser.parse(xml);
+  const domain = fieldOf(parsed, "domain");
+  const name = fieldOf(domain, "name");
+  if (typeof name !== "string" || name.includes("/")) {
+    throw new FakeLibvirtError(ErrorCode.XML_ERROR, "XML error: no usable name in the domain");
+  }
+  const uuid = fieldOf(domain, "uuid");
+  return { name, uuid: typeof uuid === "string" ? uuid.toLowerCase() : undefined };
+};
+
+const fieldOf = (value: unknown, name: string): unknown =>
+  typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
