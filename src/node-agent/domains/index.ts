@@ -1,5 +1,14 @@
-import type { Domain, ObservedDomain } from "./types.ts";
+import type { LibvirtClient } from "../../libvirt/index.ts";
+import type { Files } from "../host/files.ts";
+import { createConsoleLogs } from "./console-logs.ts";
+import { createDomainDriver } from "./driver.ts";
+import { findUefiFirmware } from "./firmware.ts";
+import { vmUidOf } from "./owner.ts";
+import type { Power } from "./power-state.ts";
+import { type Domain, DomainRefusedError, type ObservedDomain } from "./types.ts";
 
+export { guestAnswers, probeAcceleration, type ProbeOptions } from "./acceleration.ts";
+export { availableFirmwares } from "./firmware.ts";
 export { DomainRefusedError } from "./types.ts";
 export type { Domain, DomainInterface, ObservedDomain } from "./types.ts";
 
@@ -29,8 +38,76 @@ export interface Domains {
   /** Keeps the console logs of all guests within their bound; to be called every few seconds. */
   trimConsoleLogs(options: DomainsCallOptions): Promise<void>;
   /**
-   * Calls back with a machine whose domain has changed, and with "all" after
-   * each connection to libvirt. A hint: it may come twice, or for nothing.
+   * Calls back with the UID of a machine whose domain has changed, and with
+   * "all" after each connection to libvirt. A hint: it may come twice, or for nothing.
    */
-  onChange(listener: (vmUid: string | "all") => void): () => void;
+  onChange(listener: (vmUid: string) => void): () => void;
 }
+
+export interface DomainsOptions {
+  readonly libvirt: LibvirtClient;
+  /** consoles/<vm uid>.log is in here. */
+  readonly stateDirectory: string;
+  readonly files: Files;
+  /** Bound of a console log in bytes, and of the older part beside it. Default 2 MiB. */
+  readonly maxConsoleLogBytes?: number;
+}
+
+const observed = ({ vmUid, powerState, exit }: Power & { readonly vmUid: string }): ObservedDomain =>
+  exit === undefined ? { vmUid, powerState } : { vmUid, powerState, exit };
+
+export const createDomains = (options: DomainsOptions): Domains => {
+  const { libvirt, stateDirectory, files, maxConsoleLogBytes } = options;
+  const driver = createDomainDriver(libvirt);
+  const consoleLogs = createConsoleLogs({
+    stateDirectory,
+    files,
+    ...(maxConsoleLogBytes === undefined ? {} : { maxBytes: maxConsoleLogBytes }),
+  });
+
+  const uefiFor = async ({ firmware, vmUid }: Domain, { signal }: DomainsCallOptions) => {
+    if (firmware === "BIOS") return undefined;
+    const uefi = await findUefiFirmware(libvirt, { signal });
+    if (uefi !== undefined) return uefi;
+    throw new DomainRefusedError(
+      `machine ${vmUid} is to boot with UEFI and this node has no UEFI firmware: install it (Debian: ovmf)`,
+    );
+  };
+
+  return {
+    list: async ({ signal }) => (await driver.list({ signal })).map(observed),
+    observe: async (vmUid, { signal }) => {
+      const found = await driver.find(vmUid, { signal });
+      return found && observed(found);
+    },
+    start: async (want, { signal }) => {
+      await consoleLogs.prepare();
+      const host = {
+        consoleLogPath: consoleLogs.pathOf(want.vmUid),
+        uefi: await uefiFor(want, { signal }),
+      };
+      await driver.start(want, host, { signal });
+    },
+    shutdown: (vmUid, { signal }) => driver.pressPowerButton(vmUid, { signal }),
+    destroy: (vmUid, { signal }) => driver.cutPower(vmUid, { signal }),
+    remove: async (vmUid, { signal }) => {
+      await driver.cutPower(vmUid, { signal });
+      await driver.undefine(vmUid, { signal });
+      // Last: a running guest would make it again.
+      await consoleLogs.remove(vmUid);
+    },
+    trimConsoleLogs: ({ signal }) => consoleLogs.trim({ signal }),
+    onChange: (listener) => {
+      const stops = [
+        libvirt.onConnected(() => listener("all")),
+        libvirt.onDomainLifecycle((event) => {
+          const vmUid = vmUidOf(event);
+          if (vmUid !== undefined) listener(vmUid);
+        }),
+      ];
+      return () => {
+        for (const stop of stops) stop();
+      };
+    },
+  };
+};

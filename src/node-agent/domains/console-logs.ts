@@ -1,0 +1,76 @@
+import { join } from "node:path";
+import type { Files } from "../host/files.ts";
+import { isUid } from "../host/paths.ts";
+
+/**
+ * What the guests write to their serial ports: consoles/<vm uid>.log.
+ *
+ * A guest can write without end, and QEMU appends without bound where libvirt
+ * has no virtlogd. QEMU appends with O_APPEND, so that the file can be cut under
+ * it: beyond the bound its end moves to <vm uid>.log.0 and the file starts anew.
+ * What is written between the copy and the cut is lost, and between two trims a
+ * file may be larger than its bound. Where there is a virtlogd it rotates the
+ * same names at the same size, before the bound is passed.
+ */
+export interface ConsoleLogs {
+  pathOf(vmUid: string): string;
+  /** Makes the directory: libvirt makes the files. */
+  prepare(): Promise<void>;
+  trim(options: { readonly signal: AbortSignal }): Promise<void>;
+  remove(vmUid: string): Promise<void>;
+}
+
+export interface ConsoleLogsOptions {
+  readonly stateDirectory: string;
+  readonly files: Files;
+  /** Bound of a log in bytes, and of the older part beside it. Default 2 MiB, as virtlogd's. */
+  readonly maxBytes?: number;
+}
+
+const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
+
+/** Undefined for a file that is not ours. */
+const vmUidIn = (fileName: string): string | undefined => {
+  const [uid = ""] = fileName.split(".log", 1);
+  return isUid(uid) && /\.log(\.[0-9]+)?$/.test(fileName) ? uid : undefined;
+};
+
+export const createConsoleLogs = ({
+  stateDirectory,
+  files,
+  maxBytes = DEFAULT_MAX_BYTES,
+}: ConsoleLogsOptions): ConsoleLogs => {
+  const directory = join(stateDirectory, "consoles");
+  const pathOf = (vmUid: string): string => {
+    if (!isUid(vmUid)) throw new RangeError(`not a UID: ${JSON.stringify(vmUid)}`);
+    return join(directory, `${vmUid}.log`);
+  };
+
+  const trimLog = async (path: string): Promise<void> => {
+    const status = await files.stat(path);
+    if (status === undefined || status.kind !== "file" || status.sizeBytes <= maxBytes) return;
+    await using log = await files.openForReading(path);
+    if (log === undefined) return;
+    const start = Math.max(0, log.sizeBytes - maxBytes);
+    const end = await log.read(start, log.sizeBytes - start);
+    await files.writeAtomically(`${path}.0`, end, { mode: status.mode });
+    await using writable = await files.openForWriting(path, { mode: status.mode });
+    await writable.truncate(0);
+  };
+
+  return {
+    pathOf,
+    prepare: () => files.ensureDirectory(directory, { mode: 0o711 }),
+    trim: async ({ signal }) => {
+      for (const name of await files.list(directory)) {
+        signal.throwIfAborted();
+        if (name.endsWith(".log") && vmUidIn(name) !== undefined) await trimLog(join(directory, name));
+      }
+    },
+    remove: async (vmUid) => {
+      for (const name of await files.list(directory)) {
+        if (vmUidIn(name) === vmUid) await files.remove(join(directory, name));
+      }
+    },
+  };
+};
