@@ -306,15 +306,15 @@ const allowedChanges: readonly (readonly [CustomResource, string, JsonObject])[]
 const named = (resource: CustomResource): string =>
   `${cluster.namespace}-fixed-${resource.definition.singular}`;
 
-describe("after an object was made", () => {
-  const tryToChange = (resource: CustomResource, patch: JsonObject): Promise<Reply> =>
-    cluster.administrator.call({
-      method: "PATCH",
-      path: `${cluster.pathOf(resource, named(resource))}?dryRun=All`,
-      contentType: MERGE_PATCH,
-      body: { spec: patch },
-    });
+const tryToChange = (resource: CustomResource, patch: JsonObject): Promise<Reply> =>
+  cluster.administrator.call({
+    method: "PATCH",
+    path: `${cluster.pathOf(resource, named(resource))}?dryRun=All`,
+    contentType: MERGE_PATCH,
+    body: { spec: patch },
+  });
 
+describe("after an object was made", () => {
   beforeAll(async () => {
     for (const kind of kinds) await create(cluster, kind, validManifest(kind, named(kind)));
   });

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 
 import { kinds } from "../../../src/api/index.ts";
+import { GROUP, VERSION } from "../../../src/api/kind.ts";
 import type { KubernetesObject } from "../../../src/api/meta.ts";
 import { apiVersionOf, type Resource } from "../../../src/api/resource.ts";
 import { type ControlPlane, startControlPlane } from "../../testbed/control-plane.ts";
@@ -45,6 +46,17 @@ const untilServed = async (client: ApiClient, resource: Resource): Promise<void>
   });
 };
 
+/** kubectl explain and apply read the OpenAPI document, which follows a CRD after some moments. */
+const untilDocumented = async (client: ApiClient): Promise<void> => {
+  const path = `/openapi/v3/apis/${GROUP}/${VERSION}`;
+  await waitFor(`${path} complete`, async () => {
+    const { body } = await client.call({ method: "GET", path });
+    const missing = kinds.filter(({ plural }) => !JSON.stringify(body).includes(`/${plural}"`));
+    if (missing.length > 0) throw new Error(`without ${missing.map(({ kind }) => kind).join(", ")}`);
+    return true;
+  });
+};
+
 export const startTestCluster = async (): Promise<TestCluster> => {
   const controlPlane = await startControlPlane();
   const namespace = `vireo-test-${randomBytes(4).toString("hex")}`;
@@ -52,6 +64,7 @@ export const startTestCluster = async (): Promise<TestCluster> => {
   const administrator = await connect(controlPlane, await makeAdministrator(controlPlane, namespace));
   await controlPlane.kubectl(["apply", "--server-side", "-k", join(ROOT, "crds")]);
   for (const kind of kinds) await untilServed(administrator, kind);
+  await untilDocumented(administrator);
   return {
     controlPlane,
     namespace,
