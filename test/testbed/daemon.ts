@@ -3,9 +3,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, write
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 
-import { z } from "zod";
-
-import { identityOf, isAlive, type ProcessIdentity } from "./process-table.ts";
+import { identityOf, isAlive, type ProcessIdentity, processIdentitySchema } from "./process-table.ts";
 import { programEnvironment } from "./programs.ts";
 import { HopelessError, waitFor } from "./wait.ts";
 
@@ -55,8 +53,6 @@ export interface DaemonOptions {
 }
 
 const ENDING_SIGNALS: ReadonlySet<string> = new Set(["SIGKILL", "SIGTERM", "SIGINT"]);
-
-const identitySchema = z.object({ pid: z.int(), startTicks: z.string(), bootId: z.string() });
 
 const identityPath = (directory: string, name: string): string => join(directory, `${name}.pid.json`);
 const logPathOf = (directory: string, name: string): string => join(directory, `${name}.log`);
@@ -114,7 +110,7 @@ export const findDaemon = (directory: string, name: string): Daemon | undefined 
   } catch {
     return undefined;
   }
-  const identity = identitySchema.parse(JSON.parse(text));
+  const identity = processIdentitySchema.parse(JSON.parse(text));
   return isAlive(identity) ? new RunningDaemon(directory, name, identity) : undefined;
 };
 

@@ -1,5 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { parse } from "yaml";
@@ -7,6 +6,7 @@ import { z } from "zod";
 
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { kubectlRunner, requestToken } from "./kubectl.ts";
+import { makeTemporaryDirectory } from "./temporary-directory.ts";
 import type { ControlPlane, ControlPlaneOptions, Identity } from "./types.ts";
 
 /** What is read of the user's kubeconfig after `kubectl config view --minify --raw --flatten`. */
@@ -54,7 +54,7 @@ export const connectExternalCluster = async (
   kubeconfig: string,
   options: ControlPlaneOptions,
 ): Promise<ControlPlane> => {
-  const directory = options.directory ?? (await mkdtemp(join(tmpdir(), "vireo-external-cluster-")));
+  const directory = options.directory ?? (await makeTemporaryDirectory("external-cluster"));
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const kubectl = kubectlRunner({
     file: "kubectl",

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { get } from "node:https";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { stringify } from "yaml";
@@ -20,6 +19,7 @@ import { assertRunning, findDaemon, startDaemon, type Daemon, type Lifetime } fr
 import { renderKubeconfig, writeKubeconfig, type Credential } from "./kubeconfig.ts";
 import { kubectlRunner, requestToken } from "./kubectl.ts";
 import { findFreePort } from "./ports.ts";
+import { makeTemporaryDirectory } from "./temporary-directory.ts";
 import type { ControlPlane, ControlPlaneOptions, Identity } from "./types.ts";
 import { waitFor } from "./wait.ts";
 
@@ -34,6 +34,7 @@ type Ports = z.infer<typeof portsSchema>;
 interface Site {
   readonly directory: string;
   readonly temporary: boolean;
+  readonly durable: boolean;
   readonly bindAddress: string;
   readonly ports: Ports;
   readonly binaries: Binaries;
@@ -71,7 +72,7 @@ const etcdArguments = (site: Site): readonly string[] => {
     `--initial-cluster=vireo=${peer}`,
     "--log-level=warn",
     // State that is thrown away need not survive a power cut.
-    ...(site.temporary ? ["--unsafe-no-fsync"] : []),
+    ...(site.durable ? [] : ["--unsafe-no-fsync"]),
   ];
 };
 
@@ -162,7 +163,7 @@ const writeKubeconfigFor = async (site: Site, identity: Identity, file: string):
 
 const stopCluster = async (site: Site): Promise<void> => {
   // Nothing is lost by a kill: what etcd has accepted is in its files.
-  const graceMs = site.temporary ? 0 : 5_000;
+  const graceMs = site.durable ? 5_000 : 0;
   await findDaemon(site.directory, API_SERVER)?.stop(graceMs);
   await findDaemon(site.directory, ETCD)?.stop(graceMs);
   if (site.temporary) await rm(site.directory, { recursive: true, force: true });
@@ -201,12 +202,13 @@ const controlPlaneOf = (site: Site): ControlPlane => {
 const prepare = async (options: ControlPlaneOptions): Promise<Site> => {
   const binaries = await ensureBinaries();
   const temporary = options.directory === undefined;
-  const directory = options.directory ?? (await mkdtemp(join(tmpdir(), "vireo-control-plane-")));
+  const directory = options.directory ?? (await makeTemporaryDirectory("control-plane"));
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const bindAddress = options.bindAddress ?? "127.0.0.1";
   const site: Site = {
     directory,
     temporary,
+    durable: options.durable ?? !temporary,
     bindAddress,
     binaries,
     ports: await ensurePorts(directory, bindAddress),
@@ -238,7 +240,7 @@ export const startLocalCluster = async (options: ControlPlaneOptions): Promise<C
     return controlPlane;
   } catch (error) {
     // A lasting cluster keeps running, and keeps its logs, for a person to look at.
-    if (site.temporary) await controlPlane.stop();
+    if (site.lifetime === "owner") await controlPlane.stop();
     throw error;
   }
 };

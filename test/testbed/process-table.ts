@@ -1,5 +1,7 @@
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 
+import { z } from "zod";
+
 /** One process of this machine, as /proc shows it now. */
 export interface ProcessEntry {
   readonly pid: number;
@@ -80,11 +82,9 @@ export const findInNamespaceOf = (memberPid: number, innerPid: number): ProcessE
   });
 
 /** Names a process for as long as its record may be kept, reboots and reused pids included. */
-export interface ProcessIdentity {
-  readonly pid: number;
-  readonly startTicks: string;
-  readonly bootId: string;
-}
+export const processIdentitySchema = z.object({ pid: z.int(), startTicks: z.string(), bootId: z.string() });
+
+export type ProcessIdentity = z.infer<typeof processIdentitySchema>;
 
 const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 

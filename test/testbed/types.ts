@@ -7,6 +7,8 @@ export interface ControlPlaneOptions {
    * temporary directory that stop() removes.
    */
   readonly directory?: string;
+  /** Whether the state survives a power cut, at the cost of slower writes. Default: when `directory` is given. */
+  readonly durable?: boolean;
   /** Address that the API server listens on. Default 127.0.0.1. */
   readonly bindAddress?: string;
   /** Records writes to objects of Vireo, see audit.ts. Default true. */
@@ -46,7 +48,7 @@ export interface ControlPlane {
   /** Path of a kubectl of the server's version. */
   readonly kubectlPath: string;
   /** Runs kubectl as the administrator and resolves with its standard output. */
-  kubectl(args: readonly string[], options?: KubectlOptions): Promise<string>;
+  readonly kubectl: (args: readonly string[], options?: KubectlOptions) => Promise<string>;
   /** SIGKILL and SIGTERM resolve when the server has ended; SIGSTOP and SIGCONT freeze and thaw it. */
   killApiServer(signal: NodeJS.Signals): Promise<void>;
   /** Resolves when the server is ready to serve. */

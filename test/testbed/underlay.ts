@@ -2,11 +2,9 @@ import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { z } from "zod";
-
 import { findDaemon, startDaemon, type Daemon, type Lifetime } from "./daemon.ts";
 import { withLock } from "./lock.ts";
-import { identityOf, isAlive } from "./process-table.ts";
+import { identityOf, isAlive, processIdentitySchema } from "./process-table.ts";
 import { run } from "./programs.ts";
 
 /**
@@ -49,14 +47,12 @@ const hostDevice = (index: number): string => `vireo-u${index}`;
 /** One file per index in use, with the identity of the process that holds the network. */
 const slots = (): string => join(tmpdir(), "vireo-underlays");
 
-const slotSchema = z.object({ pid: z.int(), startTicks: z.string(), bootId: z.string() });
-
 /** Indexes that a living testbed holds, by the identity of its namespace's process. */
 const heldIndexes = async (): Promise<ReadonlySet<number>> => {
   const held = new Set<number>();
   for (const name of await readdir(slots())) {
     if (!/^\d+$/.test(name)) continue;
-    const slot = slotSchema.parse(JSON.parse(await readFile(join(slots(), name), "utf8")));
+    const slot = processIdentitySchema.parse(JSON.parse(await readFile(join(slots(), name), "utf8")));
     if (isAlive(slot)) held.add(Number(name));
   }
   // Containers on this machine may share its network but not its /tmp.

@@ -1,0 +1,79 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { TestNode } from "./node.ts";
+import { argumentsOf, processesInNamespaceOf } from "./process-table.ts";
+
+/** Folders below /var/lib/vireo with one entry per machine. The image cache is meant to stay. */
+const MACHINE_DIRECTORIES = ["disks", "seeds", "consoles"];
+/** Devices of the agent start with these; `vireo-gw` stays as long as a network is in use. */
+const TAP = /^(vtap\w+)/;
+
+const linesOf = (text: string): readonly string[] =>
+  text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
+
+const domains = async (node: TestNode): Promise<readonly string[]> =>
+  linesOf(await node.virsh(["list", "--all", "--name"])).map((name) => `domain ${name}`);
+
+const guestProcesses = (node: TestNode): readonly string[] =>
+  processesInNamespaceOf(node.pid)
+    .filter((entry) => entry.command.startsWith("qemu-system") && entry.state !== "Z")
+    .map((entry) => {
+      const args = argumentsOf(entry.pid);
+      return `process ${args[args.indexOf("-name") + 1] ?? entry.command}`;
+    });
+
+/** `ip -o link`, whose lines are "INDEX: NAME[@PEER]: …". */
+const taps = async (node: TestNode): Promise<readonly string[]> =>
+  linesOf(await node.run(["ip", "-o", "link", "show"])).flatMap((line) => {
+    const [, name = ""] = /^\d+: ([^:@]+)/.exec(line) ?? [];
+    return TAP.test(name) ? [`tap ${name}`] : [];
+  });
+
+const routes = async (node: TestNode): Promise<readonly string[]> => [
+  ...linesOf(await node.run(["ip", "-o", "route", "show", "table", "all"]))
+    .filter((line) => / dev vtap/.test(line))
+    .map((line) => `route ${line}`),
+  ...linesOf(await node.run(["ip", "-o", "neighbour", "show"]))
+    .filter((line) => / dev vtap/.test(line))
+    .map((line) => `neighbour ${line}`),
+];
+
+/** Rules and chains that name a tap; the frame that every node has is no leftover. */
+const rules = async (node: TestNode): Promise<readonly string[]> =>
+  linesOf(await node.run(["iptables-save"]))
+    .filter((line) => /vtap/i.test(line))
+    .map((line) => `iptables ${line.replace(/\[\d+:\d+\]/, "").trim()}`);
+
+const sets = async (node: TestNode): Promise<readonly string[]> =>
+  linesOf(await node.run(["ipset", "list", "-name"])).map((name) => `ipset ${name}`);
+
+const files = async (node: TestNode): Promise<readonly string[]> => {
+  const found: string[] = [];
+  for (const directory of MACHINE_DIRECTORIES) {
+    const entries = await readdir(join(node.stateDirectory, directory)).catch(() => []);
+    found.push(...entries.map((name) => `file ${directory}/${name}`));
+  }
+  return found;
+};
+
+/**
+ * All that a node holds for virtual machines, one sentence each, sorted:
+ * domains, QEMU processes, taps, routes, rules, sets, files. A test takes it
+ * before and after, and expects the same.
+ */
+export const leftovers = async (node: TestNode): Promise<readonly string[]> => {
+  const parts = [
+    await domains(node),
+    guestProcesses(node),
+    await taps(node),
+    await routes(node),
+    await rules(node),
+    await sets(node),
+    await files(node),
+  ];
+  return parts.flat().sort();
+};
