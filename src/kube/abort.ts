@@ -1,3 +1,5 @@
+import { systemClock, type Clock } from "./clock.ts";
+
 /** The reason of a signal that a deadline aborted. */
 export class DeadlineError extends Error {
   override readonly name = "DeadlineError";
@@ -16,13 +18,14 @@ export const withDeadline = async <R>(
   signal: AbortSignal,
   ms: number,
   effect: (signal: AbortSignal) => Promise<R>,
+  clock: Clock = systemClock,
 ): Promise<R> => {
   const linked = linkAbort(signal);
-  const timer = setTimeout(() => linked.abort(new DeadlineError(ms)), ms);
+  const disarm = clock.after(ms, () => linked.abort(new DeadlineError(ms)));
   try {
     return await effect(linked.signal);
   } finally {
-    clearTimeout(timer);
+    disarm();
     linked.unlink();
   }
 };

@@ -117,9 +117,8 @@ const campaign = async (settings: Settings): Promise<Term | undefined> => {
   while (!signal.aborted) {
     const renewedAt = momentOf(clock);
     try {
-      const lease = await withDeadline(signal, settings.renewDeadlineMs, (within) =>
-        tryTake(settings, observe, within),
-      );
+      const attempt = (within: AbortSignal) => tryTake(settings, observe, within);
+      const lease = await withDeadline(signal, settings.renewDeadlineMs, attempt, clock);
       if (lease !== undefined) return { lease, renewedAt };
     } catch (error) {
       if (signal.aborted) return undefined;
@@ -141,9 +140,13 @@ const createObserver = (clock: Clock): ((lease: Lease) => number) => {
   };
 };
 
-const tryTake = async (settings: Settings, observe: (lease: Lease) => number): Promise<Lease | undefined> => {
+const tryTake = async (
+  settings: Settings,
+  observe: (lease: Lease) => number,
+  signal: AbortSignal,
+): Promise<Lease | undefined> => {
   const { options, clock } = settings;
-  const { client, namespace, leaseName: name, identity, signal } = options;
+  const { client, namespace, leaseName: name, identity } = options;
   const found = await client.get(leases, { namespace, name }, { signal });
   const acquireTime = microTime(clock.now());
   if (found === undefined) {
@@ -250,9 +253,8 @@ const renew = async (
   const startedAt = momentOf(clock);
   try {
     const spec = { ...term.lease.spec, ...holding(settings) };
-    const lease = await withDeadline(signal, renewDeadlineMs / 2, (within) =>
-      writeLease(options, term.lease, spec, within),
-    );
+    const attempt = (within: AbortSignal) => writeLease(options, term.lease, spec, within);
+    const lease = await withDeadline(signal, renewDeadlineMs / 2, attempt, clock);
     Object.assign(term, { lease, renewedAt: startedAt });
     return "renewed";
   } catch (error) {
@@ -287,11 +289,12 @@ const release = async (settings: Settings, term: Term): Promise<void> => {
   if (leftMs <= 0) return;
   const spec = { ...term.lease.spec, holderIdentity: "", renewTime: microTime(clock.now()) };
   // The caller's signal is aborted already; giving back has its own time.
-  await withDeadline(new AbortController().signal, leftMs, (signal) =>
-    writeLease(options, term.lease, spec, signal),
-  ).catch((error: unknown) => {
+  const attempt = (signal: AbortSignal) => writeLease(options, term.lease, spec, signal);
+  try {
+    await withDeadline(new AbortController().signal, leftMs, attempt, clock);
+  } catch (error) {
     options.logger.warn({ err: error }, "could not give the lease back; the next leader waits for its end");
-  });
+  }
 };
 
 /**
