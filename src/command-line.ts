@@ -1,0 +1,199 @@
+import { parseArgs, type ParseArgsConfig } from "node:util";
+import { isIPv4 } from "node:net";
+import { ipv4Cidr, objectName } from "./api/fields.ts";
+import { parseQuantity } from "./api/quantity.ts";
+import type { ControllerConfig } from "./controllers/config.ts";
+import { logLevels, type LogLevel } from "./kube/index.ts";
+import {
+  DEFAULT_LIBVIRT_SOCKET,
+  DEFAULT_RESERVED_MEMORY_MIB,
+  DEFAULT_STATE_DIRECTORY,
+  type NodeAgentConfig,
+} from "./node-agent/config.ts";
+
+/** What the command line asks for. */
+export type Command =
+  | { readonly kind: "help" }
+  | { readonly kind: "controller"; readonly logLevel: LogLevel; readonly config: ControllerConfig }
+  | { readonly kind: "node-agent"; readonly logLevel: LogLevel; readonly config: NodeAgentConfig };
+
+/** The command line cannot be followed; the message says which flag and why. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+export const usage = `Usage:
+  vireo controller [flags]    decides: placement, addresses, failover
+  vireo node-agent [flags]    runs the machines of one node
+
+Flags of both:
+  --kubeconfig FILE           default: KUBECONFIG, ~/.kube/config, or the pod's service account
+  --metrics-address HOST:PORT serves /metrics, /healthz and /readyz; default 127.0.0.1:0 (any free port)
+  --log-level LEVEL           ${logLevels.join(", ")}; default info
+
+Flags of controller:
+  --leader-elect=false        do not wait for the Lease vireo-system/vireo-controller
+
+Flags of node-agent:
+  --node-name NAME            name of this node (required)
+  --state-directory DIR       images, disks, seeds, console logs; default ${DEFAULT_STATE_DIRECTORY}
+  --import-directory DIR      where images with a "file" source are taken from; without it they are refused
+  --libvirt-socket PATH       default ${DEFAULT_LIBVIRT_SOCKET}
+  --zone ZONE                 availability zone
+  --node-labels K=V,...       labels that a machine's nodeSelector is compared with
+  --allow-download-network CIDR   may be given several times: images may come from there although it is
+                              loopback, link-local or a node's own network
+  --node-address IP           may be given several times: further addresses that guests must not reach
+  --reserved-memory QUANTITY  memory kept for the node itself; default ${DEFAULT_RESERVED_MEMORY_MIB}Mi
+  --image-cache QUANTITY      disk that unused images may keep; default: a share of the disk
+`;
+
+const common = {
+  kubeconfig: { type: "string" },
+  "metrics-address": { type: "string" },
+  "log-level": { type: "string" },
+} as const;
+
+/** Reads the arguments after the program's name. Throws UsageError. */
+export const parseCommandLine = (args: readonly string[]): Command => {
+  const [command, ...flags] = args;
+  if (command === undefined) throw new UsageError("no command given");
+  if (["help", "--help", "-h"].includes(command) || flags.includes("--help")) return { kind: "help" };
+  if (command === "controller") return parseController(flags);
+  if (command === "node-agent") return parseNodeAgent(flags);
+  throw new UsageError(`there is no command ${JSON.stringify(command)}`);
+};
+
+const parseController = (args: readonly string[]): Command => {
+  const flags = readFlags(args, { ...common, "leader-elect": { type: "string" } });
+  return {
+    kind: "controller",
+    logLevel: readLogLevel(flags["log-level"]),
+    config: {
+      kubeconfig: flags.kubeconfig,
+      leaderElect: readBoolean("leader-elect", flags["leader-elect"] ?? "true"),
+      metrics: readAddress("metrics-address", flags["metrics-address"]),
+    },
+  };
+};
+
+const parseNodeAgent = (args: readonly string[]): Command => {
+  const flags = readFlags(args, {
+    ...common,
+    "node-name": { type: "string" },
+    "state-directory": { type: "string" },
+    "import-directory": { type: "string" },
+    "libvirt-socket": { type: "string" },
+    zone: { type: "string" },
+    "node-labels": { type: "string" },
+    "allow-download-network": { type: "string", multiple: true },
+    "node-address": { type: "string", multiple: true },
+    "reserved-memory": { type: "string" },
+    "image-cache": { type: "string" },
+  });
+  return {
+    kind: "node-agent",
+    logLevel: readLogLevel(flags["log-level"]),
+    config: {
+      kubeconfig: flags.kubeconfig,
+      nodeName: readNodeName(flags["node-name"]),
+      stateDirectory: readPath("state-directory", flags["state-directory"]) ?? DEFAULT_STATE_DIRECTORY,
+      importDirectory: readPath("import-directory", flags["import-directory"]),
+      libvirtSocket: readPath("libvirt-socket", flags["libvirt-socket"]) ?? DEFAULT_LIBVIRT_SOCKET,
+      zone: flags.zone === undefined ? undefined : readLabelValue("zone", flags.zone),
+      nodeLabels: readLabels("node-labels", flags["node-labels"] ?? ""),
+      allowedDownloadNetworks: (flags["allow-download-network"] ?? []).map(readCidr),
+      nodeAddresses: (flags["node-address"] ?? []).map(readIpAddress),
+      reservedMemoryMiB: readMemoryMiB(flags["reserved-memory"]),
+      imageCacheBytes: readBytes("image-cache", flags["image-cache"]),
+      metrics: readAddress("metrics-address", flags["metrics-address"]),
+    },
+  };
+};
+
+const readFlags = <const T extends NonNullable<ParseArgsConfig["options"]>>(
+  args: readonly string[],
+  options: T,
+) => {
+  try {
+    return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+};
+
+const refuse = (flag: string, value: string, wanted: string): never => {
+  throw new UsageError(`--${flag}: ${JSON.stringify(value)} is not ${wanted}`);
+};
+
+const readLogLevel = (text = "info"): LogLevel =>
+  logLevels.find((level) => level === text) ?? refuse("log-level", text, `one of ${logLevels.join(", ")}`);
+
+const readBoolean = (flag: string, text: string): boolean => {
+  if (text === "true" || text === "false") return text === "true";
+  return refuse(flag, text, "true or false");
+};
+
+/** HOST:PORT, with an IPv6 host in brackets; ":9402" is every address. */
+const readAddress = (
+  flag: string,
+  text = "127.0.0.1:0",
+): { readonly host: string; readonly port: number } => {
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]*)):([0-9]{1,5})$/.exec(text);
+  const port = Number(match?.[3] ?? Number.NaN);
+  if (match === null || port > 65_535) return refuse(flag, text, "HOST:PORT");
+  return { host: match[1] ?? (match[2] === "" ? "::" : (match[2] ?? "")), port };
+};
+
+const readNodeName = (text: string | undefined): string => {
+  if (text === undefined) throw new UsageError("--node-name must be given");
+  return objectName.safeParse(text).success ? text : refuse("node-name", text, "a lower-case DNS name");
+};
+
+const readPath = (flag: string, text: string | undefined): string | undefined => {
+  if (text === undefined || text.startsWith("/")) return text;
+  return refuse(flag, text, "an absolute path");
+};
+
+const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
+const LABEL_KEY = /^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+
+const readLabelValue = (flag: string, text: string): string =>
+  text !== "" && LABEL_VALUE.test(text) ? text : refuse(flag, text, "a Kubernetes label value");
+
+const readLabels = (flag: string, text: string): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    text
+      .split(",")
+      .filter((pair) => pair !== "")
+      .map((pair) => {
+        const [key = "", ...rest] = pair.split("=");
+        const value = rest.join("=");
+        if (rest.length === 0 || !LABEL_KEY.test(key) || !LABEL_VALUE.test(value))
+          return refuse(flag, pair, "a label as KEY=VALUE");
+        return [key, value] as const;
+      }),
+  );
+
+const readCidr = (text: string): string =>
+  ipv4Cidr.safeParse(text).success
+    ? text
+    : refuse("allow-download-network", text, "an IPv4 network in CIDR notation");
+
+const readIpAddress = (text: string): string =>
+  isIPv4(text) ? text : refuse("node-address", text, "an IPv4 address");
+
+const readBytes = (flag: string, text: string | undefined): number | undefined => {
+  if (text === undefined) return undefined;
+  try {
+    return parseQuantity(text);
+  } catch {
+    return refuse(flag, text, "a quantity such as 512Mi");
+  }
+};
+
+/** Rounded up: what is reserved is reserved. */
+const readMemoryMiB = (text: string | undefined): number => {
+  const bytes = readBytes("reserved-memory", text);
+  return bytes === undefined ? DEFAULT_RESERVED_MEMORY_MIB : Math.ceil(bytes / 2 ** 20);
+};

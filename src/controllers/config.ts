@@ -1,0 +1,9 @@
+/** What the administrator tells a controller. Flags of `vireo controller` carry the same names. */
+export interface ControllerConfig {
+  /** Path of a kubeconfig. Default: KUBECONFIG, ~/.kube/config, or the pod's service account. */
+  readonly kubeconfig: string | undefined;
+  /** Wait for the Lease vireo-system/vireo-controller before doing anything. Off only where one process can exist. */
+  readonly leaderElect: boolean;
+  /** Where /metrics, /healthz and /readyz are served: host and port; port 0 takes any free one. */
+  readonly metrics: { readonly host: string; readonly port: number };
+}

@@ -1,0 +1,31 @@
+import type { Flavor } from "../api/flavor.ts";
+import type { Hypervisor } from "../api/hypervisor.ts";
+import type { Image } from "../api/image.ts";
+import type { KeyPair } from "../api/key-pair.ts";
+import type { Network } from "../api/network.ts";
+import type { VirtualMachine } from "../api/virtual-machine.ts";
+import type { Clock, EventRecorder, KubeClient, Lease, Logger, Metrics, Store } from "../kube/index.ts";
+import type { ControllerMetrics } from "./metrics.ts";
+
+/** The live copies that the controllers share. */
+export interface Stores {
+  /** With the indexes of stores.ts. */
+  readonly virtualMachines: Store<VirtualMachine>;
+  readonly images: Store<Image>;
+  readonly flavors: Store<Flavor>;
+  readonly keyPairs: Store<KeyPair>;
+  readonly networks: Store<Network>;
+  readonly hypervisors: Store<Hypervisor>;
+  /** Heartbeats: the Leases of the namespace vireo-system. */
+  readonly leases: Store<Lease>;
+}
+
+/** What every controller works with. */
+export interface ControllerContext {
+  readonly client: KubeClient;
+  readonly stores: Stores;
+  readonly events: EventRecorder;
+  readonly logger: Logger;
+  readonly metrics: Metrics & ControllerMetrics;
+  readonly clock: Clock;
+}

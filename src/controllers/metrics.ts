@@ -1,0 +1,62 @@
+import { Counter, Gauge, type Registry } from "prom-client";
+import { printableStatuses } from "../api/virtual-machine.ts";
+import type { Stores } from "./context.ts";
+
+/** What became of an attempt to place a machine. */
+export type SchedulingResult = "placed" | "unschedulable" | "prerequisites_missing";
+
+/** The controller's own series, beside those of the runtime. */
+export interface ControllerMetrics {
+  readonly schedulingAttempts: Counter<"result">;
+}
+
+export const createControllerMetrics = (registry: Registry): ControllerMetrics => ({
+  schedulingAttempts: new Counter({
+    name: "vireo_scheduling_attempts_total",
+    help: "Attempts to place a machine, by what became of them.",
+    labelNames: ["result"] as const,
+    registers: [registry],
+  }),
+});
+
+/**
+ * Series that are counted from the stores when somebody asks, so that they
+ * cannot drift from them and objects that are gone leave no series behind.
+ */
+export const registerStoreMetrics = (registry: Registry, stores: () => Stores | undefined): void => {
+  const registers = [registry];
+  void new Gauge({
+    name: "vireo_virtual_machines",
+    help: "Virtual machines by what kubectl get shows in STATUS.",
+    labelNames: ["status"] as const,
+    registers,
+    collect() {
+      const counts = new Map<string, number>(printableStatuses.map((status) => [status, 0]));
+      for (const { status } of stores()?.virtualMachines.list() ?? []) {
+        const word = status?.printableStatus ?? "Pending";
+        counts.set(word, (counts.get(word) ?? 0) + 1);
+      }
+      this.reset();
+      for (const [status, count] of counts) this.set({ status }, count);
+    },
+  });
+  registerNetworkMetrics(registers, stores);
+};
+
+const registerNetworkMetrics = (registers: Registry[], stores: () => Stores | undefined): void => {
+  const gauge = (name: string, help: string, value: "allocated" | "capacity"): void => {
+    void new Gauge({
+      name,
+      help,
+      labelNames: ["network"] as const,
+      registers,
+      collect() {
+        this.reset();
+        for (const { metadata, status } of stores()?.networks.list() ?? [])
+          if (status?.addresses !== undefined) this.set({ network: metadata.name }, status.addresses[value]);
+      },
+    });
+  };
+  gauge("vireo_network_addresses_allocated", "Addresses of the network that machines have.", "allocated");
+  gauge("vireo_network_addresses_capacity", "Addresses of the network that machines can have.", "capacity");
+};

@@ -1,0 +1,46 @@
+import type { Candidate, PlacementRequest, Resources } from "./types.ts";
+
+/** How good a node would be for the machine, from 0 (worst) to 1 (best). Asked only of nodes that fit. */
+type Score = (request: PlacementRequest, node: Candidate) => number;
+
+/** How much would be left free, processors and memory alike: machines spread over the nodes. */
+const leavesRoom: Score = (request, node) =>
+  (freeShare("vcpus", request, node) + freeShare("memoryMiB", request, node)) / 2;
+
+const freeShare = (resource: keyof Resources, request: PlacementRequest, node: Candidate): number => {
+  const total = node.allocatable[resource];
+  if (total === 0) return 0;
+  return Math.max(0, (total - node.allocated[resource] - request[resource]) / total);
+};
+
+/** The image need not be fetched first; one under way is half as good. */
+const holdsImage: Score = ({ imageUid }, { images }) => {
+  const state = images.find((image) => image.uid === imageUid)?.state;
+  if (state === "Ready") return 1;
+  return state === "Fetching" ? 0.5 : 0;
+};
+
+/** An emulated guest is about ten times slower. */
+const runsOnHardware: Score = (_, { acceleration }) => (acceleration === "kvm" ? 1 : 0);
+
+interface WeightedScore {
+  readonly score: Score;
+  readonly weight: number;
+}
+
+/**
+ * Room decides, an image at hand is worth a fifth of a node, and hardware
+ * virtualisation is worth more than all else together.
+ */
+export const scores = {
+  leavesRoom: { score: leavesRoom, weight: 100 },
+  holdsImage: { score: holdsImage, weight: 20 },
+  runsOnHardware: { score: runsOnHardware, weight: 200 },
+} satisfies Readonly<Record<string, WeightedScore>>;
+
+/** The weighted sum of all scores. */
+export const totalScore = (request: PlacementRequest, node: Candidate): number =>
+  Object.values<WeightedScore>(scores).reduce(
+    (sum, { score, weight }) => sum + weight * score(request, node),
+    0,
+  );

@@ -1,0 +1,93 @@
+import type { Flavor } from "../../api/flavor.ts";
+import type { Image } from "../../api/image.ts";
+import type { Hypervisor } from "../../api/hypervisor.ts";
+import type { KeyPair } from "../../api/key-pair.ts";
+import type { Network } from "../../api/network.ts";
+import type { VirtualMachine } from "../../api/virtual-machine.ts";
+import {
+  type Change,
+  type Clock,
+  type Controller,
+  createController,
+  done,
+  requeueAfter,
+} from "../../kube/index.ts";
+import type { ControllerContext, Stores } from "../context.ts";
+import { applyMachine } from "./apply.ts";
+import { decideMachine } from "./decide.ts";
+import { observeMachine } from "./observe.ts";
+import { createReservations } from "./reservations.ts";
+import {
+  machinesAfterHypervisor,
+  machinesAfterMachine,
+  machinesAfterNetwork,
+  machinesAfterReference,
+} from "./watches.ts";
+
+const WORKERS = 8;
+
+/**
+ * Places machines, gives them what they keep for their life, and lets them go.
+ * docs/design/controllers.md tells who writes what.
+ */
+export const createVirtualMachineController = (context: ControllerContext): Controller => {
+  const { stores, clock, logger, metrics } = context;
+  const reservations = createReservations();
+  const memory = { reservations, seenForMs: acquaintance(stores, clock) };
+  return createController({
+    name: "virtual-machine",
+    workers: WORKERS,
+    logger,
+    metrics,
+    clock,
+    watches: watchesOf(stores),
+    reconcile: async (key, signal) => {
+      const facts = observeMachine(stores, memory, key);
+      if (facts === undefined) return done;
+      const decision = decideMachine(facts, new Date(clock.now()));
+      if (decision.result !== undefined) metrics.schedulingAttempts.inc({ result: decision.result });
+      await applyMachine({ ...context, reservations }, facts.machine, decision, signal);
+      return decision.requeueAfterMs === undefined ? done : requeueAfter(decision.requeueAfterMs);
+    },
+  });
+};
+
+const watchesOf = (stores: Stores) =>
+  [
+    {
+      store: stores.virtualMachines,
+      map: (change: Change<VirtualMachine>) => machinesAfterMachine(stores, change),
+    },
+    {
+      store: stores.hypervisors,
+      map: (change: Change<Hypervisor>) => machinesAfterHypervisor(stores, change),
+    },
+    { store: stores.networks, map: (change: Change<Network>) => machinesAfterNetwork(stores, change) },
+    {
+      store: stores.images,
+      map: machinesAfterReference<Image>(stores, ({ spec }, name) => spec.image === name),
+    },
+    {
+      store: stores.flavors,
+      map: machinesAfterReference<Flavor>(stores, ({ spec }, name) => spec.flavor === name),
+    },
+    {
+      store: stores.keyPairs,
+      map: machinesAfterReference<KeyPair>(stores, ({ spec }, name) => spec.keyPairs.includes(name)),
+    },
+  ] as const;
+
+/** How long this process has known each machine, by its own clock. */
+const acquaintance = (stores: Stores, clock: Clock): ((vmUid: string) => number) => {
+  const since = new Map<string, number>();
+  stores.virtualMachines.onChange(({ before, after }) => {
+    if (before !== undefined && before.metadata.uid !== after?.metadata.uid)
+      since.delete(before.metadata.uid);
+  });
+  return (vmUid) => {
+    const now = clock.monotonic();
+    const first = since.get(vmUid) ?? now;
+    since.set(vmUid, first);
+    return now - first;
+  };
+};

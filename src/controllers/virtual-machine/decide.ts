@@ -1,0 +1,177 @@
+import { findCondition, isTrue } from "../../api/condition.ts";
+import { GUEST_FINALIZER, type VirtualMachine } from "../../api/virtual-machine.ts";
+import { type Announcement, announceTrouble } from "../announce.ts";
+import { isLost } from "../hypervisor/status.ts";
+import type { SchedulingResult } from "../metrics.ts";
+import { isSameStatus } from "../status-writer.ts";
+import { findViolations } from "./checks.ts";
+import type { MachineFacts, PlacedFacts, UnplacedFacts } from "./observe.ts";
+import { choosePlacement } from "./placement.ts";
+import type { Placement } from "./reservations.ts";
+import {
+  blockedStatus,
+  type MachineStatus,
+  nodeLost,
+  placedStatus,
+  provisioning,
+  spokenStatus,
+  unschedulableStatus,
+  type Voice,
+} from "./status.ts";
+
+export type MachineStep =
+  | { readonly kind: "add-finalizer" }
+  | { readonly kind: "remove-finalizer" }
+  | { readonly kind: "apply-status"; readonly status: MachineStatus }
+  | { readonly kind: "announce"; readonly announcement: Announcement };
+
+export interface MachineDecision {
+  /** In this order; a later one is not taken when an earlier one fails. */
+  readonly steps: readonly MachineStep[];
+  /** To be held before anything else happens, so that nobody else is given the same. */
+  readonly placement?: Placement;
+  /** Look again after this time, in ms, if nothing changes before. */
+  readonly requeueAfterMs?: number;
+  /** For the metrics, when it was tried to place the machine. */
+  readonly result?: SchedulingResult;
+}
+
+/**
+ * What to do about a machine. Pure: the same facts give the same decision, and
+ * once it is carried out there is nothing more to do.
+ */
+export const decideMachine = (facts: MachineFacts, now: Date): MachineDecision => {
+  const isLeaving = facts.machine.metadata.deletionTimestamp !== undefined;
+  if (facts.kind === "unplaced") return isLeaving ? letGo(facts.machine) : decidePlacement(facts, now);
+  return isLeaving ? decideRelease(facts, now) : decideCustody(facts, now);
+};
+
+const nothing: MachineDecision = { steps: [] };
+
+/**
+ * Manifests that are applied together reach us in any order. A machine that is
+ * new waits so long, in ms, for what it refers to, before it complains.
+ */
+export const PATIENCE_MS = 300;
+
+/** Nobody tells when an object that could not be understood can be again. */
+const UNREADABLE_RETRY_MS = 30_000;
+
+const decidePlacement = (facts: UnplacedFacts, now: Date): MachineDecision => {
+  const { machine, reserved, unreadableMachines } = facts;
+  // It may have been written already; whatever else is true by now, it must not be another one.
+  if (reserved !== undefined) return place(machine, reserved, now);
+  const violations = findViolations(facts);
+  if (violations.size > 0) {
+    const isYoung = machine.status === undefined && facts.seenForMs < PATIENCE_MS;
+    const mayCome = [...violations.values()].some(({ kind }) => kind === "missing");
+    if (isYoung && mayCome) return { steps: [], requeueAfterMs: PATIENCE_MS - facts.seenForMs };
+    const status = blockedStatus(machine, violations, now);
+    return { ...say(machine, status), result: "prerequisites_missing" };
+  }
+  if (unreadableMachines > 0) {
+    const status = unschedulableStatus(
+      machine,
+      "UnreadableMachines",
+      unreadableMessage(unreadableMachines),
+      now,
+    );
+    return { ...say(machine, status), result: "unschedulable", requeueAfterMs: UNREADABLE_RETRY_MS };
+  }
+  const choice = choosePlacement(facts);
+  if (choice.kind === "placed") return place(machine, choice.placement, now);
+  const status = unschedulableStatus(machine, "Unschedulable", choice.message, now);
+  return { ...say(machine, status, "FailedScheduling"), result: "unschedulable" };
+};
+
+const unreadableMessage = (count: number): string =>
+  `Nothing is placed, because the controller cannot understand ${count === 1 ? "a VirtualMachine" : `${count} VirtualMachines`} and so does not know which addresses and nodes are taken; its log says more. Is it older than the CustomResourceDefinitions?`;
+
+/** The finalizer comes first: from the moment the allocation is written something may exist on the node. */
+const place = (machine: VirtualMachine, placement: Placement, now: Date): MachineDecision => ({
+  placement,
+  result: "placed",
+  steps: [
+    ...holdFinalizer(machine),
+    { kind: "apply-status", status: placedStatus(machine, placement, now) },
+    announce({ type: "Normal", reason: "Scheduled", message: placement.explanation }),
+  ],
+});
+
+const hasFinalizer = ({ metadata }: VirtualMachine): boolean =>
+  metadata.finalizers?.includes(GUEST_FINALIZER) ?? false;
+
+const holdFinalizer = (machine: VirtualMachine): readonly MachineStep[] =>
+  hasFinalizer(machine) ? [] : [{ kind: "add-finalizer" }];
+
+const letGo = (machine: VirtualMachine): MachineDecision =>
+  hasFinalizer(machine) ? { steps: [{ kind: "remove-finalizer" }] } : nothing;
+
+/** A machine on a node belongs to the node's agent; the controller watches over both. */
+const decideCustody = (facts: PlacedFacts, now: Date): MachineDecision => {
+  const { machine, nodeName, hypervisor } = facts;
+  const finalizer = holdFinalizer(machine);
+  const speak = (voice: Voice): MachineDecision => {
+    const { steps } = say(machine, spokenStatus(machine, voice, now));
+    return { steps: [...finalizer, ...steps] };
+  };
+  if (hypervisor === undefined) return speak(nodeLost("Unknown", nodeRemovedMessage(nodeName)));
+  if (isLost(hypervisor)) return speak(nodeLost("Unknown", nodeSilentMessage(nodeName)));
+  // When a lost node is back, its agent sees words that are not its own, and says its own again.
+  if (isSpokenForByAgent(facts)) return { steps: finalizer };
+  return speak(provisioning(nodeName));
+};
+
+const isSpokenForByAgent = ({ machine, nodeName }: PlacedFacts): boolean =>
+  machine.status?.guest?.nodeName === nodeName;
+
+const nodeRemovedMessage = (nodeName: string): string =>
+  `There is no Hypervisor ${nodeName} any more; the machine's disk was on that node. Delete the machine.`;
+
+const nodeSilentMessage = (nodeName: string): string =>
+  `Node ${nodeName} gives no sign of life; the guest may still run.`;
+
+/** A machine that is to be deleted keeps its place until nothing of it is left on the node. */
+const decideRelease = (facts: PlacedFacts, now: Date): MachineDecision => {
+  const { machine, nodeName, hypervisor } = facts;
+  if (!hasFinalizer(machine)) return nothing;
+  if (hypervisor === undefined) return abandon(nodeName);
+  if (isSpokenForByAgent(facts) && isTrue(machine.status?.conditions, "Released")) return letGo(machine);
+  if (!isLost(hypervisor)) return nothing;
+  const message = `Node ${nodeName} gives no sign of life, so that the guest cannot be removed. It is removed when the node is back. If the node is gone for good, delete Hypervisor ${nodeName}.`;
+  return say(machine, spokenStatus(machine, nodeLost("Terminating", message), now));
+};
+
+/** The administrator has deleted the Hypervisor: the node is gone for good, and what was on it. */
+const abandon = (nodeName: string): MachineDecision => ({
+  steps: [
+    announce({
+      type: "Warning",
+      reason: "NodeRemoved",
+      message: `There is no Hypervisor ${nodeName} any more, so that the machine is let go without a clean-up of that node.`,
+    }),
+    { kind: "remove-finalizer" },
+  ],
+});
+
+/** Writes a status and tells of trouble, unless the stored status says it all already. */
+const say = (machine: VirtualMachine, status: MachineStatus, eventReason?: string): MachineDecision => {
+  if (saysAlready(machine, status)) return nothing;
+  const [trouble] = announceTrouble("Ready", machine.status?.conditions, status.conditions);
+  const write: MachineStep = { kind: "apply-status", status };
+  if (trouble === undefined) return { steps: [write] };
+  return { steps: [write, announce({ ...trouble, reason: eventReason ?? trouble.reason })] };
+};
+
+const announce = (announcement: Announcement): MachineStep => ({ kind: "announce", announcement });
+
+/** The agent's fields and conditions do not count, except where the controller speaks in its place. */
+const saysAlready = ({ status }: VirtualMachine, wanted: MachineStatus): boolean => {
+  if (status === undefined) return false;
+  const { nodeName, allocation, observedGeneration, printableStatus } = status;
+  const types = new Set(wanted.conditions.map(({ type }) => type));
+  // A Stalled of the controller's own has to go; on a placed machine it is the agent's.
+  if (status.nodeName === undefined) types.add("Stalled");
+  const conditions = [...types].flatMap((type) => findCondition(status.conditions, type) ?? []);
+  return isSameStatus({ nodeName, allocation, observedGeneration, printableStatus, conditions }, wanted);
+};
