@@ -2,6 +2,10 @@ import { describe, expect, test } from "@jest/globals";
 
 import { HopelessError, waitFor } from "../../testbed/wait.ts";
 
+const failing = (error: Error) => (): never => {
+  throw error;
+};
+
 describe("waitFor", () => {
   test("resolves with the first value that is neither undefined nor false", async () => {
     const answers = [undefined, false, "ready"] as const;
@@ -21,18 +25,14 @@ describe("waitFor", () => {
   });
 
   test("says what it waited for and what it saw last when the time is over", async () => {
-    const probe = (): never => {
-      throw new Error("STATUS is Starting");
-    };
+    const probe = failing(new Error("STATUS is Starting"));
     await expect(waitFor("vm/hello ready", probe, { timeoutMs: 5, intervalMs: 1 })).rejects.toThrow(
       /waited .* for: vm\/hello ready; last seen .*: STATUS is Starting/,
     );
   });
 
   test("gives up at once when the probe sees that there is no hope", async () => {
-    const probe = (): never => {
-      throw new HopelessError("the program has ended");
-    };
+    const probe = failing(new HopelessError("the program has ended"));
     await expect(waitFor("it", probe, { timeoutMs: 60_000 })).rejects.toThrow("the program has ended");
   });
 
