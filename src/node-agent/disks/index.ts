@@ -1,5 +1,18 @@
+import { lookup as systemLookup } from "node:dns";
+import type { LookupFunction } from "node:net";
 import type { CachedImageStatus } from "../../api/hypervisor.ts";
-import type { DiskOptions, RootDisk, RootDiskOutcome } from "./types.ts";
+import type { RunCommand } from "../host/command.ts";
+import type { Files } from "../host/files.ts";
+import { type RunFilter, runFilter as spawnFilter } from "../host/filter.ts";
+import { createAddressPolicy } from "./address-policy.ts";
+import { failureOf, ImageRefused } from "./failure.ts";
+import { fetchImage } from "./fetch-image.ts";
+import { createHttpSource } from "./http-source.ts";
+import { ImageCache, type ImageState } from "./image-cache.ts";
+import { createImageStore, type StoredImage } from "./image-store.ts";
+import { defaultLimits } from "./limits.ts";
+import { createRootDisks, type RootDisks } from "./root-disk.ts";
+import type { DiskLimits, DiskMetrics, DiskOptions, RoomLogger, RootDisk, RootDiskOutcome } from "./types.ts";
 
 /** Image cache and root disks of this node. All verbs are idempotent. */
 export interface Disks {
@@ -26,3 +39,133 @@ export interface Disks {
   /** Ends the downloads; what has come of them stays for the next agent. */
   close(): Promise<void>;
 }
+
+export interface DisksSettings {
+  /**
+   * The agent's state directory: images are kept in `images` below it, root
+   * disks in `disks`. QEMU's user must be able to pass through the directories above.
+   */
+  readonly stateDirectory: string;
+  /** Where images of kind `file` are taken from. Without it there are none. Must be a root of `files`. */
+  readonly importDirectory?: string | undefined;
+  /** CIDRs that downloads may connect to although they are loopback, link-local or the node's own. */
+  readonly allowedDownloadNetworks: readonly string[];
+  /** Addresses of the node, which downloads do not connect to. */
+  readonly nodeAddresses: () => readonly string[];
+  readonly limits?: Partial<DiskLimits>;
+  readonly run: RunCommand;
+  readonly files: Files;
+  readonly logger: RoomLogger;
+  /** Default: the system's clock. */
+  readonly now?: () => Date;
+  readonly metrics?: DiskMetrics;
+  /** Default: runFilter of host/. */
+  readonly runFilter?: RunFilter;
+  /** How names are resolved. Default: the system's resolver. */
+  readonly lookup?: LookupFunction;
+  /** From 0 to 1; spreads retries. Default Math.random. */
+  readonly random?: () => number;
+}
+
+/** A node that is full is looked at again after so long: somebody has to make room first. */
+const NO_SPACE_RETRY_MS = 30_000;
+
+const fetchingMessage = ({ name, file }: RootDisk["image"]): string =>
+  `fetching image ${name} from ${file === undefined ? "its URL" : `${file} in the import directory`}`;
+
+/** The outcome while there is no image to make a disk on. */
+const withoutImage = (
+  { image }: RootDisk,
+  state: Exclude<ImageState, { kind: "ready" }>,
+  now: Date,
+): RootDiskOutcome => {
+  if (state.kind === "fetching") return { kind: "fetching", message: fetchingMessage(image) };
+  const message = `image ${image.name}: ${state.message}`;
+  if (state.kind === "refused") return { kind: "refused", reason: state.reason, message };
+  const retryAfterMs = Math.max(0, state.retryAt - now.getTime());
+  return { kind: "failed", reason: state.reason, message, retryAfterMs };
+};
+
+/** The outcome of making the overlay. An error of the host itself stays an error. */
+const onImage = async (
+  disks: RootDisks,
+  want: RootDisk,
+  image: StoredImage,
+  options: DiskOptions,
+): Promise<RootDiskOutcome> => {
+  try {
+    const path = await disks.ensure(want, image, options);
+    return { kind: "ready", path, backing: { path: image.path, format: image.format } };
+  } catch (error) {
+    const failure = failureOf(error);
+    const message = `image ${want.image.name}: ${failure.message}`;
+    if (failure instanceof ImageRefused) return { kind: "refused", reason: failure.reason, message };
+    if (failure.reason !== "NoSpace") throw error;
+    return { kind: "failed", reason: "NoSpace", message, retryAfterMs: NO_SPACE_RETRY_MS };
+  }
+};
+
+const clockOf = ({ now }: DisksSettings): (() => Date) => now ?? (() => new Date());
+
+const openCache = async (settings: DisksSettings, disks: RootDisks) => {
+  const { stateDirectory, importDirectory, files, run } = settings;
+  const limits: DiskLimits = { ...defaultLimits, ...settings.limits };
+  const store = createImageStore(stateDirectory, files);
+  const policy = createAddressPolicy({
+    allowedNetworks: settings.allowedDownloadNetworks,
+    nodeAddresses: settings.nodeAddresses,
+  });
+  const source = createHttpSource({ ...limits, policy, lookup: settings.lookup ?? systemLookup });
+  const runFilter = settings.runFilter ?? spawnFilter;
+  const cache = new ImageCache({
+    store,
+    fetch: (image, { signal, onBytes }) =>
+      fetchImage(
+        image,
+        { store, files, source, run, runFilter, importDirectory, limits, onBytes },
+        { signal },
+      ),
+    imagesOnDisks: () => disks.imagesInUse(),
+    cacheBytes: limits.cacheBytes,
+    logger: settings.logger,
+    now: clockOf(settings),
+    random: settings.random ?? Math.random,
+    metrics: settings.metrics,
+  });
+  await cache.load();
+  return { cache, source };
+};
+
+/** Opens the room. Reads what the node holds first, so that `images` is right from the first call. */
+export const createDisks = async (settings: DisksSettings): Promise<Disks> => {
+  await settings.files.ensureDirectory(settings.stateDirectory, { mode: 0o711 });
+  const disks = createRootDisks(settings.stateDirectory, settings.files, settings.run);
+  const { cache, source } = await openCache(settings, disks);
+  const now = clockOf(settings);
+  return {
+    async ensureRootDisk(want, options) {
+      options.signal.throwIfAborted();
+      using _ = cache.hold(want.image.uid);
+      const state = await cache.obtain(want.image);
+      if (state.kind !== "ready") return withoutImage(want, state, now());
+      const outcome = await onImage(disks, want, state.image, options);
+      if (outcome.kind === "failed") cache.noteShortage();
+      return outcome;
+    },
+    async remove(vmUid, { signal }) {
+      signal.throwIfAborted();
+      await disks.remove(vmUid);
+    },
+    async list({ signal }) {
+      signal.throwIfAborted();
+      return disks.list();
+    },
+    images: () => cache.statuses(),
+    onImageChange: (listener) => cache.onChange(listener),
+    evict: (inUse, { signal }) => cache.evict(inUse, signal),
+    async close() {
+      await cache.close();
+      await source.close();
+    },
+  };
+};

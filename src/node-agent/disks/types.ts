@@ -72,3 +72,10 @@ export interface DiskMetrics {
   /** A fetch ended. */
   readonly fetchFinished: (result: FetchResult) => void;
 }
+
+/** Where the room tells what it does. An Error goes into the field `err`. */
+export interface RoomLogger {
+  readonly info: (fields: Readonly<Record<string, unknown>>, message: string) => void;
+  readonly warn: (fields: Readonly<Record<string, unknown>>, message: string) => void;
+  readonly error: (fields: Readonly<Record<string, unknown>>, message: string) => void;
+}
