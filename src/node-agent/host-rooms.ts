@@ -39,24 +39,29 @@ const AGENT_VERSION = "0.1.0";
 const architectures: Readonly<Record<string, string>> = { x64: "x86_64", arm64: "aarch64" };
 
 /** The one place where the rooms' implementations are chosen. */
-export const createHost = (options: HostOptions): Host => {
+export const openHost = async (options: HostOptions): Promise<Host> => {
   const { config, libvirt, logger, signal } = options;
   const { stateDirectory } = config;
   const roots = [stateDirectory, ...(config.importDirectory === undefined ? [] : [config.importDirectory])];
   const files = createFiles({ roots });
   const ownAddresses = (): readonly string[] => [...nodeAddresses(isGuestDevice), ...config.nodeAddresses];
 
-  const disks = createDisks({
+  const disks = await createDisks({
     stateDirectory,
-    importDirectory: config.importDirectory,
+    ...(config.importDirectory === undefined ? {} : { importDirectory: config.importDirectory }),
+    ...(config.imageCacheBytes === undefined ? {} : { limits: { cacheBytes: config.imageCacheBytes } }),
     allowedDownloadNetworks: config.allowedDownloadNetworks,
     nodeAddresses: ownAddresses,
     run: runCommand,
     files,
     logger,
+    now: () => new Date(),
   });
-  const domains = createDomains({ libvirt, stateDirectory, files, logger });
-  const acceleration = probedOnce(logger, signal);
+  const domains = createDomains({ libvirt, stateDirectory, files });
+  const acceleration = probedOnce(
+    () => probeAcceleration({ run: runCommand, files, stateDirectory, signal }),
+    logger,
+  );
   const rooms = {
     disks,
     cloudInit: createCloudInit({ stateDirectory, run: runCommand, files }),
@@ -66,17 +71,21 @@ export const createHost = (options: HostOptions): Host => {
     acceleration: acceleration.probe,
   };
 
-  const facts = async (): Promise<NodeFacts> => ({
-    host: await hostFacts(stateDirectory, isGuestDevice),
-    reservedMemoryMiB: config.reservedMemoryMiB,
-    zone: config.zone,
-    architecture: architectures[process.arch] ?? process.arch,
-    firmwares: await availableFirmwares(files),
-    acceleration: acceleration.known(),
-    libvirtConnected: libvirt.connected,
-    versions: { agent: AGENT_VERSION, ...(libvirt.connected ? await libvirt.versions() : {}) },
-    images: disks.images(),
-  });
+  let fromLibvirt: Pick<NodeFacts, "firmwares" | "versions"> = { firmwares: [], versions: undefined };
+  const facts = async (factsSignal: AbortSignal): Promise<NodeFacts> => {
+    // While libvirtd is away, what it said last still holds.
+    if (libvirt.connected) fromLibvirt = await askLibvirt(libvirt, factsSignal);
+    return {
+      ...fromLibvirt,
+      host: await hostFacts(stateDirectory, isGuestDevice),
+      reservedMemoryMiB: config.reservedMemoryMiB,
+      zone: config.zone,
+      architecture: architectures[process.arch] ?? process.arch,
+      acceleration: acceleration.known(),
+      libvirtConnected: libvirt.connected,
+      images: disks.images(),
+    };
+  };
 
   return {
     rooms,
@@ -95,15 +104,21 @@ export const createHost = (options: HostOptions): Host => {
   };
 };
 
+const askLibvirt = async (libvirt: LibvirtClient, signal: AbortSignal) => ({
+  firmwares: await availableFirmwares(libvirt, { signal }),
+  versions: { agent: AGENT_VERSION, ...(await libvirt.versions({ signal })) },
+});
+
 /** The probe runs once in the life of the agent: a machine does not gain or lose KVM while it runs. */
-const probedOnce = (logger: Logger, signal: AbortSignal) => {
+const probedOnce = (work: () => Promise<Acceleration>, logger: Logger) => {
   let known: Acceleration | undefined;
   const listeners = new Set<() => void>();
   const probe = once(async () => {
-    known = await probeAcceleration({ run: runCommand, signal });
-    logger.info({ acceleration: known }, "probed acceleration by running a guest");
+    const found = await work();
+    known = found;
+    logger.info({ acceleration: found }, "probed acceleration by running a guest");
     for (const listener of listeners) listener();
-    return known;
+    return found;
   });
   return {
     probe,

@@ -22,12 +22,14 @@ import { openLibvirt } from "../libvirt/index.ts";
 import { createAgent } from "./agent.ts";
 import { checkClusterIdentity } from "./cluster-identity.ts";
 import type { NodeAgentConfig } from "./config.ts";
-import { createHost, type Host } from "./host-rooms.ts";
+import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
 import { createMachineView } from "./report.ts";
 
 const SWEEP_MS = 60_000;
 const CONSOLE_TRIM_MS = 5_000;
+const now = (): Date => new Date();
+
 /** Machines that are worked on at once. Starting a guest is mostly waiting, for libvirt and for QEMU. */
 const WORKERS = 8;
 
@@ -52,7 +54,7 @@ export const runNodeAgent = async (
   const client = createKubeClient({ kubeConfig, metrics, userAgent: "vireo-node-agent" });
   const libvirt = openLibvirt({ socketPath: config.libvirtSocket });
   libvirt.onDisconnected((err) => logger.warn({ err }, "libvirtd cannot be reached; guests are not touched"));
-  const host = createHost({ config, libvirt, logger, metrics, signal });
+  const host = await openHost({ config, libvirt, logger, metrics, signal });
   const parts: Parts = { config, logger, metrics, client, host };
   try {
     await prepareNode(parts, signal);
@@ -64,9 +66,7 @@ export const runNodeAgent = async (
 
 /** Before anything is changed on the host: is it ours to change? */
 const prepareNode = async ({ config, host, client, logger }: Parts, signal: AbortSignal): Promise<void> => {
-  const { stateDirectory } = config;
-  await host.files.ensureDirectory(stateDirectory, { mode: 0o711 });
-  const file = join(stateDirectory, "cluster");
+  const file = join(config.stateDirectory, "cluster");
   const clusterUid = await readClusterUid(client, logger, signal);
   const remembered = (await host.files.readText(file, { maxBytes: 100 }))?.trim();
   const { disks, links, cloudInit } = host.rooms;
@@ -95,7 +95,6 @@ const readClusterUid = async (client: KubeClient, logger: Logger, signal: AbortS
 
 const tasksOf = ({ config, logger, metrics, client, host }: Parts, signal: AbortSignal) => {
   const { nodeName } = config;
-  const now = (): Date => new Date();
   const events = createEventRecorder({
     client,
     component: "vireo.dev/node-agent",
@@ -131,7 +130,7 @@ const tasksOf = ({ config, logger, metrics, client, host }: Parts, signal: Abort
     labels: config.nodeLabels,
     store: ownHypervisor,
     client,
-    facts: host.facts,
+    facts: (taskSignal) => host.facts(taskSignal),
     logger,
     metrics,
     now,
@@ -154,7 +153,7 @@ const tasksOf = ({ config, logger, metrics, client, host }: Parts, signal: Abort
     hypervisor: (taskSignal: AbortSignal) => ownHypervisor.run(taskSignal),
     heartbeat: (taskSignal: AbortSignal) => heartbeat.run(taskSignal),
     report: async (taskSignal: AbortSignal) => {
-      const stop = host.onFactsChange(reporter.refresh);
+      const stop = host.onFactsChange(() => reporter.refresh());
       await reporter.run(taskSignal).finally(stop);
     },
     agent: (taskSignal: AbortSignal) => agent.run(taskSignal),

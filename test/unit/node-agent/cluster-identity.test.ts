@@ -3,6 +3,8 @@ import { checkClusterIdentity, WrongClusterError } from "../../../src/node-agent
 
 const file = "/var/lib/vireo/cluster";
 
+const wrong = () => checkClusterIdentity({ clusterUid: "a", remembered: "b", holdsGuests: true, file });
+
 describe("checkClusterIdentity", () => {
   test.each([
     ["the same cluster is known", "a", true, "known"],
@@ -14,7 +16,6 @@ describe("checkClusterIdentity", () => {
   });
 
   test("guests of another cluster are left alone, loudly", () => {
-    const wrong = () => checkClusterIdentity({ clusterUid: "a", remembered: "b", holdsGuests: true, file });
     expect(wrong).toThrow(WrongClusterError);
     expect(wrong).toThrow(/Correct --kubeconfig/);
   });
