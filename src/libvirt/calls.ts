@@ -1,4 +1,11 @@
-import { LibvirtError, NotSentError, OutcomeUnknownError, ProtocolError, type GivenUp } from "./errors.ts";
+import {
+  asError,
+  LibvirtError,
+  NotSentError,
+  OutcomeUnknownError,
+  ProtocolError,
+  type GivenUp,
+} from "./errors.ts";
 import { encodePacket, PacketStatus, PacketType, Program, type Packet } from "./packet.ts";
 import type { Procedure } from "./procedure.ts";
 import { errorReply } from "./shapes.ts";
@@ -148,7 +155,7 @@ export class Calls {
       } else throw new XdrError(`status ${status} is no status of a reply`);
     } catch (cause) {
       call.reject(new OutcomeUnknownError(call.procedure, "malformed-reply", cause));
-      const problem = cause instanceof Error ? cause.message : String(cause);
+      const problem = asError(cause).message;
       throw new ProtocolError(`the reply to ${call.procedure} is malformed: ${problem}`, { cause });
     }
   }

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 
 import { Calls } from "./calls.ts";
-import { ClosedError, ProtocolError } from "./errors.ts";
+import { asError, ClosedError, ProtocolError } from "./errors.ts";
 import { Keepalive, type KeepaliveOptions } from "./keepalive.ts";
 import { encodePacket, PacketReader, PacketStatus, PacketType, Program, type Packet } from "./packet.ts";
 import type { Message, Procedure } from "./procedure.ts";
@@ -104,7 +104,7 @@ export class Channel {
         this.#dispatch(packet);
       }
     } catch (error) {
-      this.end(error instanceof Error ? error : new Error(String(error)));
+      this.end(asError(error));
     }
   }
 

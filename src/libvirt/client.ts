@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { BackOff, type BackOffOptions } from "./back-off.ts";
 import type { ConnectOptions } from "./connection.ts";
-import { ClosedError, NotSentError } from "./errors.ts";
+import { asError, ClosedError, NotSentError } from "./errors.ts";
 import type { DomainEventKind, DomainEvents } from "./events.ts";
 import { Listeners } from "./listeners.ts";
 import type { Procedure } from "./procedure.ts";
@@ -123,7 +123,7 @@ class ReconnectingClient {
       });
       return await this.#use(session, signal);
     } catch (error) {
-      return error instanceof Error ? error : new Error(String(error));
+      return asError(error);
     }
   }
 

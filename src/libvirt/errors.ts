@@ -37,7 +37,17 @@ const clause: Readonly<Record<GivenUp, string>> = {
   "malformed-reply": "the reply cannot be read",
 };
 
-const because = (cause: unknown): string => (cause instanceof Error ? `: ${cause.message}` : "");
+/**
+ * What was thrown, as an Error. The system's errors come from Node's own realm,
+ * and there are programs (jest's sandbox for one) whose Error is another: hence
+ * no instanceof.
+ */
+export const asError = (thrown: unknown): Error =>
+  typeof thrown === "object" && thrown !== null && "message" in thrown && "name" in thrown
+    ? (thrown as Error)
+    : new Error(String(thrown));
+
+const because = (cause: unknown): string => (cause === undefined ? "" : `: ${asError(cause).message}`);
 
 /**
  * The call was sent and no answer to it is known: it may have been carried

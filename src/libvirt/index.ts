@@ -13,7 +13,17 @@ export type { Procedure } from "./procedure.ts";
 export { procedures } from "./procedures.ts";
 export { XdrError } from "./xdr.ts";
 export * from "./types.ts";
-export * from "./errors.ts";
+export {
+  ClosedError,
+  ConnectError,
+  KeepaliveError,
+  LibvirtError,
+  NotSentError,
+  OutcomeUnknownError,
+  ProtocolError,
+  type GivenUp,
+  type LibvirtErrorDetails,
+} from "./errors.ts";
 export * from "./error-code.ts";
 export * from "./constants.ts";
 export * from "./event-constants.ts";

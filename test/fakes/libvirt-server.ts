@@ -36,8 +36,8 @@ export type Fault =
   | { readonly kind: "hang" }
   /** Carries it out, then ends the connection without an answer. */
   | { readonly kind: "drop-after" }
-  /** Answers with these bytes in place of the frame. */
-  | { readonly kind: "garble"; readonly bytes: (call: Packet) => Uint8Array };
+  /** Carries nothing out and answers with these bytes in place of a frame; with `end`, nothing follows them. */
+  | { readonly kind: "garble"; readonly bytes: (call: Packet) => Uint8Array; readonly end?: boolean };
 
 interface Client {
   readonly socket: Socket;
@@ -141,6 +141,11 @@ export class FakeLibvirtServer {
     this.#faults.set(procedure, [...(this.#faults.get(procedure) ?? []), fault]);
   }
 
+  /** Forgets the faults that no call has met. */
+  clearFaults(): void {
+    this.#faults.clear();
+  }
+
   /** Lets calls of that procedure wait until the returned function is called. */
   hold(procedure: ProcedureName): () => void {
     this.#held.set(procedure, []);
@@ -194,6 +199,7 @@ export class FakeLibvirtServer {
     if (fault?.kind === "hang") return;
     if (fault?.kind === "garble") {
       client.socket.write(fault.bytes(call));
+      if (fault.end === true) client.socket.end();
       return;
     }
     const reply = this.#reply(client, call, name, fault);
