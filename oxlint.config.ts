@@ -44,6 +44,7 @@ export default defineConfig({
     "typescript/no-floating-promises": "error",
     "typescript/no-misused-promises": "error",
     "typescript/consistent-type-imports": "error",
+    "typescript/return-await": ["error", "error-handling-correctness-only"],
     "import/no-default-export": "error",
     "import/no-cycle": "error",
     "max-lines": ["error", { max: 400, skipBlankLines: true, skipComments: true }],

@@ -66,7 +66,7 @@ const obtain = async ({ image, paths, context, requireSpace, signal }: Arrival):
 const verify = async ({ image, paths, context, signal }: Arrival): Promise<string> => {
   await using file = await context.files.openForReading(paths.download);
   if (file === undefined) throw new FetchFailed("FetchFailed", "the downloaded file has disappeared");
-  return verifyDigest(file, image.checksum, { signal });
+  return await verifyDigest(file, image.checksum, { signal });
 };
 
 /** The path of the disk image proper. A file that is not compressed stays where a later attempt looks for it. */
