@@ -2,7 +2,10 @@ import { parseArgs } from "node:util";
 
 import { down } from "./demo/down.ts";
 import { serialConsole, ssh } from "./demo/guest.ts";
+import { demoDirectory } from "./demo/state.ts";
 import { up } from "./demo/up.ts";
+import { withLock } from "./lock.ts";
+import { printProgress } from "./progress.ts";
 
 /**
  * node test/testbed/demo.ts up [--nodes 2] [--kvm]
@@ -34,15 +37,21 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   );
 }
 
+/** Two commands that change the demo at the same time would meet half of each other's work. */
+const alone = (action: () => Promise<void>): Promise<void> =>
+  withLock(`${demoDirectory()}.lock`, action, () =>
+    printProgress("waiting for another make demo or make down"),
+  );
+
 const main = async (): Promise<void> => {
   if (process.getuid?.() !== 0) throw new Error("the demo needs root: it makes network namespaces");
   const [verb, name = "hello", ...command] = positionals;
   const { namespace, user } = values;
   switch (verb) {
     case "up":
-      return up({ nodes: nodeCount(), kvm: values.kvm, signal: interrupted.signal });
+      return alone(() => up({ nodes: nodeCount(), kvm: values.kvm, signal: interrupted.signal }));
     case "down":
-      return down();
+      return alone(down);
     case "ssh":
       return ssh({ name, namespace, user, command });
     case "console":

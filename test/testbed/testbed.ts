@@ -94,6 +94,8 @@ const offerImage = async (kind: GuestImageKind, importDirectory: string): Promis
   // The file may be the cache's own: nobody is to write to it.
   await chmod(temporary, 0o444);
   await rename(temporary, file);
+  // Renaming one name of a file over another of the same file does nothing.
+  await rm(temporary, { force: true });
 };
 
 const registerNode = async (controlPlane: ControlPlane, name: string): Promise<void> => {
@@ -122,7 +124,7 @@ const startNodes = async (
   const nodes: TestNode[] = [];
   for (let number = 1; number <= (options.nodes ?? 2); number += 1) {
     const name = `node-${number}`;
-    options.progress?.(`starting ${name}`);
+    options.progress?.(`${name}: namespaces and libvirtd`);
     const node = await startNode({
       name,
       number,
@@ -141,6 +143,7 @@ interface Base {
   readonly directory: string;
   readonly importDirectory: string;
   readonly controlPlane: ControlPlane;
+  readonly underlay: Underlay;
   readonly nodes: readonly TestNode[];
 }
 
@@ -169,6 +172,9 @@ const controllerOf = async (options: TestbedOptions, base: Base): Promise<VireoP
 
 const agentOf = async (options: TestbedOptions, base: Base, node: TestNode): Promise<VireoProcess> => {
   const kubeconfig = join(node.directory, "node-agent.kubeconfig");
+  // Guests are to reach neither the other nodes nor the machine with the API server.
+  const addresses = [base.underlay.hostAddress, ...base.nodes.map(({ address }) => address)];
+  const infrastructure = addresses.map((address) => `--node-address=${address}`);
   await registerNode(base.controlPlane, node.name);
   await writeAccountKubeconfig(base.controlPlane, SERVICE_ACCOUNTS.nodeAgent, kubeconfig, node.name);
   return agentProcess({
@@ -176,7 +182,7 @@ const agentOf = async (options: TestbedOptions, base: Base, node: TestNode): Pro
     kubeconfig,
     program: options.program ?? "source",
     importDirectory: base.importDirectory,
-    flags: options.agentFlags?.(node.name) ?? [],
+    flags: [...infrastructure, ...(options.agentFlags?.(node.name) ?? [])],
   });
 };
 
@@ -199,7 +205,7 @@ const assemble = async (
 
   const underlay = await startUnderlay({ directory, lifetime });
   started.push(() => underlay.stop());
-  progress?.("starting etcd and kube-apiserver");
+  progress?.("control plane: etcd and kube-apiserver");
   const controlPlane = await startLocalCluster({
     directory: join(directory, "control-plane"),
     durable: options.directory !== undefined,
@@ -208,11 +214,11 @@ const assemble = async (
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   started.push(() => controlPlane.stop());
-  progress?.("installing the kinds, roles and policies");
+  progress?.("control plane: kinds, roles and policies");
   await applyManifests(controlPlane);
 
   const nodes = await startNodes(options, directory, underlay, started);
-  const base: Base = { directory, importDirectory, controlPlane, nodes };
+  const base: Base = { directory, importDirectory, controlPlane, underlay, nodes };
   const controller = await controllerOf(options, base);
   started.push(() => controller.stop());
   const agents: VireoProcess[] = [];
@@ -240,7 +246,7 @@ const startProcesses = async (
   { controller, agents }: Pick<Testbed, "controller" | "agents">,
   progress: Progress | undefined,
 ): Promise<void> => {
-  progress?.("starting the controller and the node agents");
+  progress?.("controller and node agents");
   for (const process of [controller, ...agents]) await process.start();
   for (const process of [controller, ...agents]) await process.ready();
 };

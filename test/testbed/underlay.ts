@@ -1,5 +1,5 @@
 import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
-import { networkInterfaces, tmpdir } from "node:os";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 
 import { findDaemon, startDaemon, type Daemon, type Lifetime } from "./daemon.ts";
@@ -45,14 +45,14 @@ const networkPrefix = (): string => process.env["VIREO_TESTBED_NETWORK"] ?? "10.
 
 const hostDevice = (index: number): string => `vireo-u${index}`;
 /** One file per index in use, with the identity of the process that holds the network. */
-const slots = (): string => join(tmpdir(), "vireo-underlays");
+const SLOTS = "/run/vireo-testbed";
 
 /** Indexes that a living testbed holds, by the identity of its namespace's process. */
 const heldIndexes = async (): Promise<ReadonlySet<number>> => {
   const held = new Set<number>();
-  for (const name of await readdir(slots())) {
+  for (const name of await readdir(SLOTS)) {
     if (!/^\d+$/.test(name)) continue;
-    const slot = processIdentitySchema.parse(JSON.parse(await readFile(join(slots(), name), "utf8")));
+    const slot = processIdentitySchema.parse(JSON.parse(await readFile(join(SLOTS, name), "utf8")));
     if (isAlive(slot)) held.add(Number(name));
   }
   // Containers on this machine may share its network but not its /tmp.
@@ -64,12 +64,12 @@ const heldIndexes = async (): Promise<ReadonlySet<number>> => {
 };
 
 const claimIndex = (daemon: Daemon): Promise<number> =>
-  withLock(join(slots(), "lock"), async () => {
+  withLock(join(SLOTS, "lock"), async () => {
     const held = await heldIndexes();
     const index = Array.from({ length: LAST_INDEX + 1 }, (_, i) => i).find((i) => !held.has(i));
     if (index === undefined)
       throw new Error(`all ${LAST_INDEX + 1} testbed networks of this machine are in use`);
-    const slot = join(slots(), String(index));
+    const slot = join(SLOTS, String(index));
     await writeFile(`${slot}.tmp`, JSON.stringify(identityOf(daemon.pid)));
     await rename(`${slot}.tmp`, slot);
     return index;
@@ -109,7 +109,7 @@ const stop = async (daemon: Daemon, index: number): Promise<void> => {
 
 /** Makes the network, or finds the one that runs for this directory. */
 export const startUnderlay = async (options: UnderlayOptions): Promise<Underlay> => {
-  await mkdir(slots(), { recursive: true });
+  await mkdir(SLOTS, { recursive: true });
   const indexFile = join(options.directory, "underlay.index");
   const running = findDaemon(options.directory, DAEMON);
   const daemon =
