@@ -50,7 +50,6 @@ const listKind = (schema: StructuralSchema): string => {
 
 const stringType = (schema: StructuralSchema): string => {
   if (schema.enum !== undefined) return schema.enum.map(code).join(", ");
-  if (schema.format !== undefined) return `string (${schema.format})`;
   return `string${range(schema.minLength, schema.maxLength, " characters")}`;
 };
 
@@ -92,17 +91,24 @@ interface Check {
 const isRule = (value: unknown): value is { readonly message: string; readonly fieldPath?: string } =>
   typeof value === "object" && value !== null && "message" in value;
 
-const checksOf = ({ path, schema }: Field): readonly Check[] => {
+const ownChecksOf = ({ path, schema }: Omit<Field, "required">): readonly Check[] => {
   const rules: unknown = schema["x-kubernetes-validations"];
   const ruleChecks = (Array.isArray(rules) ? rules : [])
     .filter(isRule)
     .map((rule) => ({ path: `${path}${rule.fieldPath ?? ""}`, text: rule.message }));
-  const pattern = schema.pattern ?? schema.items?.pattern ?? schema.additionalProperties?.pattern;
-  // The format in the table says more than its pattern.
-  const hasFormat = (schema.format ?? schema.items?.format) !== undefined;
-  return pattern === undefined || hasFormat
-    ? ruleChecks
-    : [{ path, text: `matches ${code(pattern)}` }, ...ruleChecks];
+  const pattern = schema.pattern ?? schema.additionalProperties?.pattern;
+  return pattern === undefined ? ruleChecks : [{ path, text: `matches ${code(pattern)}` }, ...ruleChecks];
+};
+
+const checksOf = ({ path, schema }: Field): readonly Check[] => {
+  const { items } = schema;
+  return [
+    ...ownChecksOf({ path, schema }),
+    // Items that are objects have rows, and checks, of their own.
+    ...(items === undefined || items.type === "object"
+      ? []
+      : ownChecksOf({ path: `${path}[]`, schema: items })),
+  ];
 };
 
 /** One line for each distinct check, with all fields that it is made on. */

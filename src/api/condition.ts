@@ -16,7 +16,7 @@ export const condition = z.object({
     .regex(
       /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/,
     )
-    .describe("What the condition is about, in CamelCase: Ready, Scheduled, …"),
+    .describe("What the condition is about, in CamelCase, such as Ready or Scheduled."),
   status: z.enum(conditionStatuses).describe("Whether the condition holds: True, False, or Unknown."),
   observedGeneration: conditionObservedGeneration,
   lastTransitionTime: timestamp.describe("When the condition's status last changed."),

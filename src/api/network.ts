@@ -14,11 +14,11 @@ const spec = z
       .meta(
         rules(
           {
-            rule: "cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 30 && cidr(self) == cidr(self).masked()",
-            message: "must be a network such as 10.0.0.0/24: no host bits set, a prefix length of 8 to 30",
+            rule: "!isCIDR(self) || (cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 30 && cidr(self) == cidr(self).masked())",
+            message: "must have no host bits set, and a prefix length of 8 to 30",
           },
           {
-            rule: "cidr(self).ip().isGlobalUnicast() && !cidr(self).containsCIDR('169.254.0.0/16')",
+            rule: "!isCIDR(self) || (cidr(self).ip().isGlobalUnicast() && !cidr(self).containsCIDR('169.254.0.0/16'))",
             message: "must not contain loopback, link-local or multicast addresses",
           },
         ),
@@ -56,12 +56,12 @@ const spec = z
         unchangeableMember(member, `${member} cannot be changed; make another network`),
       ),
       {
-        rule: "!has(self.gateway) || (cidr(self.cidr).containsIP(self.gateway) && !self.cidr.startsWith(self.gateway + '/'))",
+        rule: "!has(self.gateway) || !isIP(self.gateway) || !isCIDR(self.cidr) || (cidr(self.cidr).containsIP(self.gateway) && !self.cidr.startsWith(self.gateway + '/'))",
         message: "gateway must be an address of cidr that a host can have",
         fieldPath: ".gateway",
       },
       {
-        rule: "self.reservedAddresses.all(address, cidr(self.cidr).containsIP(address))",
+        rule: "!isCIDR(self.cidr) || self.reservedAddresses.all(address, !isIP(address) || cidr(self.cidr).containsIP(address))",
         message: "every reserved address must be inside cidr",
         fieldPath: ".reservedAddresses",
       },

@@ -13,7 +13,7 @@ import { virtualMachines } from "../../src/api/virtual-machine.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { APPLY_PATCH } from "./support/api-client.ts";
 import { create, ROOT, startTestCluster, type TestCluster } from "./support/cluster.ts";
-import { validManifest } from "./support/manifests.ts";
+import { mergePatch, validManifest } from "./support/manifests.ts";
 
 const CLIENT_SIDE_APPLY_LIMIT = 262_144;
 const MAX_BYTES = 100_000;
@@ -149,6 +149,25 @@ describe("the API server fills the defaults of", () => {
       spec: { flavor: "small", image: "a", networks: [{ name: "b" }], keyPairs: null, runStrategy: null },
     });
     expect([spec.keyPairs, spec.runStrategy]).toEqual([[], "Always"]);
+  });
+});
+
+describe("user data is kept to the byte when it has", () => {
+  const controlCharacters = Array.from({ length: 31 }, (_, index) => String.fromCodePoint(index + 1)).join(
+    "",
+  );
+
+  test.each([
+    ["control characters", controlCharacters],
+    ["quotes, XML and a shell's own characters", `'"</domain><!-- $(reboot) \`id\` ; & | \\ %s`],
+    ["line ends of every system", "a\nb\r\nc\rd\u2028e"],
+    ["65536 characters that take four bytes each", "😀".repeat(65_536)],
+    ["nothing", ""],
+  ])("%s", async (_sentence, userData) => {
+    const patch = { metadata: { name: null, generateName: "data-" }, spec: { cloudInit: { userData } } };
+    const manifest = mergePatch(validManifest(virtualMachines, ""), patch);
+    const machine = await create(cluster, virtualMachines, manifest);
+    expect(machine.spec.cloudInit?.userData).toBe(userData);
   });
 });
 

@@ -208,6 +208,8 @@ const badNetworks: readonly BadSpec[] = [
   ["a gateway of IPv6", { gateway: "fd00::1" }, "spec.gateway"],
   ["a gateway of IPv4 written as IPv6", { gateway: "::ffff:10.0.0.1" }, "spec.gateway"],
   ["a gateway with a newline at its end", { gateway: "10.0.0.1\n" }, "spec.gateway"],
+  ["a gateway that is a list", { gateway: ["10.0.0.1"] }, "spec.gateway"],
+  ["a name server that is a list", { dnsServers: [["9.9.9.9"]] }, "spec.dnsServers"],
   ["a name server that is a name", { dnsServers: ["dns.example"] }, "spec.dnsServers"],
   ["four name servers", { dnsServers: ["1.1.1.1", "1.0.0.1", "8.8.8.8", "9.9.9.9"] }, "spec.dnsServers"],
   ["packets that are too small", { mtu: 500 }, "spec.mtu"],

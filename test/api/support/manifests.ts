@@ -1,7 +1,11 @@
 import { apiVersionOf, type Resource } from "../../../src/api/resource.ts";
 
-type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 export type JsonObject = { readonly [name: string]: Json };
+
+const NOW = "2026-11-23T10:20:30Z";
+const UID = "145484f2-8d1a-4016-aef2-d8fe7e21ccff";
+const CHECKSUM = `sha256:${"0123456789abcdef".repeat(4)}`;
 
 /** A spec of each kind that the API server takes, with every optional field set. */
 const specs: Readonly<Record<string, JsonObject>> = {
@@ -22,7 +26,7 @@ const specs: Readonly<Record<string, JsonObject>> = {
     source: { url: "https://images.example.com/debian.qcow2?build=1" },
     format: "qcow2",
     compression: "Xz",
-    checksum: `sha256:${"0123456789abcdef".repeat(4)}`,
+    checksum: CHECKSUM,
     minimumDisk: "2Gi",
     minimumMemory: "256Mi",
   },
@@ -37,6 +41,99 @@ const specs: Readonly<Record<string, JsonObject>> = {
   },
   Hypervisor: { unschedulable: true, cpuOvercommitPercent: 200, memoryOvercommitPercent: 110 },
 };
+
+const common: JsonObject = {
+  observedGeneration: 1,
+  conditions: [
+    {
+      type: "Ready",
+      status: "True",
+      observedGeneration: 1,
+      lastTransitionTime: NOW,
+      reason: "Running",
+      message: "the guest runs",
+    },
+  ],
+};
+
+/** A status of each kind with every field set. */
+const statuses: Readonly<Record<string, JsonObject>> = {
+  VirtualMachine: {
+    ...common,
+    printableStatus: "Running",
+    nodeName: "node-a",
+    allocation: {
+      flavor: { name: "small", vcpus: 1, memoryMiB: 128, diskMiB: 1024 },
+      image: {
+        name: "debian",
+        uid: UID,
+        format: "qcow2",
+        compression: "Xz",
+        url: "https://images.example.com/debian.qcow2",
+        file: "debian.qcow2",
+        checksum: CHECKSUM,
+      },
+      interfaces: [
+        {
+          network: "default",
+          macAddress: "52:54:00:12:34:56",
+          address: "10.0.0.5",
+          prefixLength: 24,
+          gateway: "10.0.0.1",
+          dnsServers: ["9.9.9.9"],
+          mtu: 1450,
+        },
+      ],
+      sshPublicKeys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk me"],
+    },
+    guest: {
+      nodeName: "node-a",
+      powerState: "Running",
+      startedAt: NOW,
+      shutdownRequestedAt: NOW,
+      restarts: 1,
+      lastExit: { reason: "Crashed", at: NOW, message: "the guest panicked" },
+    },
+  },
+  Image: {
+    ...common,
+    nodes: ["node-a"],
+    sizeBytes: 1_000_000,
+    virtualSizeBytes: 2_000_000,
+    checksum: CHECKSUM,
+  },
+  Flavor: common,
+  KeyPair: {
+    ...common,
+    publicKey: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk me",
+    fingerprint: `SHA256:${"a".repeat(43)}`,
+  },
+  Network: { ...common, gateway: "10.0.0.1", addresses: { capacity: 253, allocated: 1 } },
+  Hypervisor: {
+    ...common,
+    acceleration: "tcg",
+    architecture: "x86_64",
+    firmwares: ["BIOS"],
+    zone: "north",
+    addresses: ["192.0.2.1"],
+    capacity: { cpus: 8, memoryMiB: 16_384, diskMiB: 100_000 },
+    versions: { libvirt: "11.3.0", hypervisor: "10.0.2 (Debian 1:10.0.2+ds-2)", agent: "0.1.0" },
+    images: [
+      {
+        uid: UID,
+        state: "Failed",
+        reason: "ChecksumMismatch",
+        message: "another file",
+        sizeBytes: 1,
+        virtualSizeBytes: 2,
+        checksum: CHECKSUM,
+      },
+    ],
+  },
+};
+
+/** A status that the API server takes. */
+export const validStatus = (resource: Resource): JsonObject => statuses[resource.kind] ?? {};
 
 /** A manifest that the API server takes. */
 export const validManifest = (resource: Resource, name: string): JsonObject => ({
