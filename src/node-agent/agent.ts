@@ -1,4 +1,3 @@
-import { isTrue } from "../api/condition.ts";
 import type { VirtualMachine } from "../api/virtual-machine.ts";
 import {
   type Change,
@@ -8,11 +7,10 @@ import {
   type Metrics,
   type Store,
 } from "../kube/index.ts";
-import { coalesce } from "./coalesce.ts";
-import { desiredFilters, placed } from "./desired.ts";
 import type { Filters } from "./filters/index.ts";
 import { reconcileMachine } from "./reconcile-machine.ts";
 import type { MachineView } from "./report.ts";
+import { createStepContext } from "./step-context.ts";
 import type { StepContext } from "./steps.ts";
 import { sweepRegularly } from "./sweep.ts";
 
@@ -83,29 +81,4 @@ export const createAgent = (options: AgentOptions): Agent => ({
 const uidsToLookAt = ({ before, after }: Change<VirtualMachine>, machines: MachineView): string[] => {
   if (after !== undefined && machines.isOwnWrite(after)) return [];
   return [...new Set([before, after].flatMap((object) => object?.metadata.uid ?? []))];
-};
-
-/** The rules of this node follow from all its machines at once; a machine that is being removed has left already. */
-const createStepContext = (options: AgentOptions, signal: AbortSignal): StepContext => {
-  const { machines, rooms } = options;
-  const removed = new Set<string>();
-  const syncFilters = coalesce(() => {
-    const guests = machines
-      .list()
-      .filter(({ metadata, status }) => !removed.has(metadata.uid) && !isTrue(status?.conditions, "Released"))
-      .flatMap((machine) => placed(machine) ?? [])
-      .flatMap(desiredFilters);
-    return rooms.filters.sync(guests, { signal });
-  });
-  options.store.onChange(({ before, after }) => {
-    if (after === undefined && before !== undefined) removed.delete(before.metadata.uid);
-  });
-  return {
-    ...rooms,
-    syncFilters,
-    removeFilters: (vmUid) => {
-      if (machines.get(vmUid) !== undefined) removed.add(vmUid);
-      return syncFilters();
-    },
-  };
 };

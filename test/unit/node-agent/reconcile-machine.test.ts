@@ -1,0 +1,184 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { isTrue } from "../../../src/api/condition.ts";
+import type { RunStrategy } from "../../../src/api/virtual-machine.ts";
+import { createMetrics, silentLogger } from "../../../src/kube/index.ts";
+import type { AgentOptions } from "../../../src/node-agent/agent.ts";
+import { reconcileMachine } from "../../../src/node-agent/reconcile-machine.ts";
+import { createStepContext } from "../../../src/node-agent/step-context.ts";
+import { FakeNode, KilledError } from "../../fakes/node-host.ts";
+import { machineWith } from "./machines.ts";
+
+const uid = machineWith().metadata.uid;
+const isEqual = <T>(actual: T, expected: T): void => expect(actual).toEqual(expected);
+
+class World {
+  readonly node = new FakeNode();
+  now = new Date("2026-01-01T12:00:00Z");
+  kills = 0;
+  #agent = this.#newAgent();
+
+  constructor() {
+    this.node.machine = machineWith();
+  }
+
+  /** Passes until nothing more is asked for; a killed agent is followed by a fresh one. */
+  async settle(): Promise<void> {
+    for (let passes = 0; passes < 50; passes += 1) {
+      const again = await this.#pass();
+      if (again === undefined) return;
+      this.now = new Date(this.now.getTime() + again);
+    }
+    throw new Error(`did not settle: ${JSON.stringify(this.node.machine?.status)}`);
+  }
+
+  /** The time in ms after which to look again, or undefined when there is nothing to do. */
+  async #pass(): Promise<number | undefined> {
+    const before = JSON.stringify([this.node.machine, this.node.leftovers]);
+    try {
+      const result = await reconcileMachine(
+        uid,
+        this.#agent.options,
+        this.#agent.context,
+        this.#agent.signal,
+      );
+      if (result.kind === "requeue-after") return result.ms;
+    } catch (error) {
+      if (!(error instanceof KilledError)) throw error;
+      this.kills += 1;
+      this.#agent = this.#newAgent();
+      return 0;
+    }
+    return JSON.stringify([this.node.machine, this.node.leftovers]) === before ? undefined : 0;
+  }
+
+  #newAgent() {
+    const life = new AbortController();
+    this.node.onKill = () => life.abort(new KilledError());
+    const options = {
+      nodeName: "node-1",
+      store: { onChange: () => () => {}, unreadable: () => [] } as unknown as AgentOptions["store"],
+      machines: this.node.view,
+      rooms: this.node.rooms,
+      events: { event: () => {}, flush: async () => {} },
+      logger: silentLogger,
+      metrics: createMetrics(),
+      now: () => this.now,
+      sweepMs: 60_000,
+      workers: 1,
+    };
+    return { options, context: createStepContext(options, life.signal), signal: life.signal };
+  }
+
+  change(spec: { runStrategy: RunStrategy }): void {
+    const { machine } = this.node;
+    if (machine === undefined) throw new Error("there is no machine");
+    const generation = (machine.metadata.generation ?? 0) + 1;
+    this.node.machine = {
+      ...machine,
+      spec: { ...machine.spec, ...spec },
+      metadata: { ...machine.metadata, generation },
+    };
+  }
+
+  delete(): void {
+    const { machine } = this.node;
+    if (machine === undefined) throw new Error("there is no machine");
+    const deletionTimestamp = this.now.toISOString();
+    this.node.machine = { ...machine, metadata: { ...machine.metadata, deletionTimestamp } };
+  }
+
+  get isReady(): boolean {
+    return isTrue(this.node.machine?.status?.conditions, "Ready");
+  }
+}
+
+/** A whole life: made, halted, run again, deleted. After each act the machine is as declared. */
+const live = async (world: World): Promise<void> => {
+  const { node } = world;
+  await world.settle();
+  isEqual(
+    { ready: world.isReady, power: node.guest?.powerState, starts: node.starts },
+    { ready: true, power: "Running", starts: 1 },
+  );
+
+  world.change({ runStrategy: "Halted" });
+  await world.settle();
+  isEqual({ ready: world.isReady, power: node.guest?.powerState }, { ready: true, power: "ShutOff" });
+  isEqual(node.guest?.lastExit?.reason, "Stopped");
+  isEqual([...node.disks], [uid]);
+  isEqual([...node.taps], []);
+
+  world.change({ runStrategy: "Always" });
+  await world.settle();
+  isEqual(
+    { ready: world.isReady, starts: node.starts, restarts: node.guest?.restarts },
+    { ready: true, starts: 2, restarts: 0 },
+  );
+
+  world.delete();
+  await world.settle();
+  isEqual(isTrue(node.machine?.status?.conditions, "Released"), true);
+  isEqual(node.leftovers, []);
+};
+
+describe("reconcileMachine", () => {
+  test("a whole life needs one start for each run, and a settled machine is not written", async () => {
+    const world = new World();
+    await live(world);
+    expect(world.node.statusWrites).toBeLessThanOrEqual(7);
+  });
+
+  test("an agent that is killed at any effect, before or after it, is followed by one that goes on", async () => {
+    const whole = new World();
+    await live(whole);
+    for (let effect = 1; effect <= whole.node.effects; effect += 1) {
+      for (const when of ["before", "after"] as const) {
+        const world = new World();
+        world.node.killAt = { effect, when };
+        await live(world);
+        expect(world.kills).toBe(1);
+      }
+    }
+  });
+
+  test("a guest that is deaf to the power button is cut when the grace period is over, killed agents or not", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 60 }),
+        fc.constantFrom("before", "after"),
+        async (effect, when) => {
+          const world = new World();
+          await world.settle();
+          world.node.deaf = true;
+          world.node.killAt = { effect: world.node.effects + effect, when } as const;
+          const asked = world.now.getTime();
+          world.change({ runStrategy: "Halted" });
+          await world.settle();
+          expect(world.node.guest).toMatchObject({ powerState: "ShutOff", lastExit: { reason: "Stopped" } });
+          expect(world.now.getTime() - asked).toBeLessThan(75_000);
+        },
+      ),
+    );
+  });
+
+  test("what is left of a machine without an object is removed", async () => {
+    const world = new World();
+    await world.settle();
+    world.node.machine = undefined;
+    await world.settle();
+    expect(world.node.leftovers).toEqual([]);
+  });
+
+  test("a machine that runs once runs once, wherever the agent is killed", async () => {
+    for (let effect = 1; effect <= 12; effect += 1) {
+      const world = new World();
+      world.node.machine = machineWith({ spec: { runStrategy: "Once" } });
+      world.node.killAt = { effect, when: "after" };
+      await world.settle();
+      world.node.end(uid, "GuestShutdown");
+      await world.settle();
+      expect({ starts: world.node.starts, ready: world.isReady }).toEqual({ starts: 1, ready: true });
+    }
+  });
+});
