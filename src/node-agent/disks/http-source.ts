@@ -95,7 +95,8 @@ const redirectRefused = (from: URL, why: string): ImageRefused =>
     `${displayUrl(from)} redirects ${why}; name the final address as the URL`,
   );
 
-const redirectTarget = (from: URL, location: string | undefined): URL => {
+/** Where an answer leads, if it may. Throws ImageRefused otherwise. */
+export const redirectTarget = (from: URL, location: string | undefined): URL => {
   const to = location === undefined ? null : URL.parse(location, from.href);
   if (to === null) throw redirectRefused(from, "to no valid address");
   if (to.protocol !== "https:" && to.protocol !== "http:")

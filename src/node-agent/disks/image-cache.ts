@@ -125,7 +125,8 @@ export class ImageCache {
   async evict(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { imagesOnDisks, cacheBytes } = this.#options;
     const needed = new Set([...inUse, ...(await imagesOnDisks()), ...this.#holds.keys()]);
-    for (const [uid, { verdict }] of this.#entries)
+    // A copy: what is asked for while this goes on is needed, although the caller could not know.
+    for (const [uid, { verdict }] of [...this.#entries])
       if (verdict?.kind !== "ready" && !needed.has(uid)) await this.#forget(uid);
     await this.#removeStrays(needed);
     const limit = this.#isShortOfSpace ? 0 : cacheBytes;
