@@ -1,0 +1,83 @@
+/**
+ * `make bench`: what Vireo costs, measured in one run on one node, printed
+ * beside the checked-in baseline. Ratios can be compared between machines;
+ * times and sizes only with a baseline of the same machine.
+ *
+ *   node bench/main.ts            measures and compares
+ *   node bench/main.ts --write    also writes bench/baseline.json
+ */
+import { readFile, writeFile } from "node:fs/promises";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { startTestbed } from "../test/testbed/testbed.ts";
+import { measureMany } from "./many.ts";
+import { openStage } from "./stage.ts";
+import { measureStart } from "./start.ts";
+
+interface Row {
+  readonly name: string;
+  readonly value: number;
+  readonly unit: string;
+  /** What the project aims at: at most this. */
+  readonly target?: number;
+}
+
+type Baseline = Readonly<Record<string, number>>;
+
+const BASELINE = join(import.meta.dirname, "baseline.json");
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+const progress = (text: string): void => void process.stderr.write(`${text}\n`);
+
+const measure = async (): Promise<readonly Row[]> => {
+  const testbed = await startTestbed({ nodes: 1, program: "bundle", progress });
+  const stage = await openStage(testbed);
+  try {
+    progress("measuring starts against virsh create");
+    const start = await measureStart(stage);
+    progress("measuring 20 machines at once, memory, and idle load (four minutes)");
+    const many = await measureMany(stage);
+    return [
+      { name: "start: apply to guest running / virsh create", value: start.ratio, unit: "x", target: 1.5 },
+      { name: "start: apply to guest running", value: start.vireoMs, unit: "ms" },
+      { name: "start: apply to Ready", value: start.readyMs, unit: "ms" },
+      { name: "start: virsh create to guest running", value: start.virshMs, unit: "ms" },
+      { name: "20 machines at once: apply to Ready, p50", value: many.p50Ms, unit: "ms" },
+      { name: "20 machines at once: apply to Ready, p95", value: many.p95Ms, unit: "ms" },
+      {
+        name: "20 machines at once: p95 / (20 x virsh create)",
+        value: many.p95Ms / (20 * start.virshMs),
+        unit: "x",
+      },
+      { name: "controller, resident, 0 machines", value: many.empty.controllerMiB, unit: "MiB" },
+      { name: "controller, resident, 20 machines", value: many.full.controllerMiB, unit: "MiB" },
+      { name: "agent, resident, 0 machines", value: many.empty.agentMiB, unit: "MiB" },
+      { name: "agent, resident, 20 machines", value: many.full.agentMiB, unit: "MiB" },
+      { name: "agent, idle, 0 machines", value: many.empty.idleCpuPercent, unit: "% of a CPU", target: 1 },
+      { name: "agent, idle, 20 machines", value: many.full.idleCpuPercent, unit: "% of a CPU", target: 1 },
+    ];
+  } finally {
+    await stage.close();
+    await testbed.stop();
+  }
+};
+
+const readBaseline = async (): Promise<Baseline> =>
+  JSON.parse(await readFile(BASELINE, "utf8").catch(() => "{}")) as Baseline;
+
+const show = (rows: readonly Row[], baseline: Baseline): void => {
+  const number = (value: number | undefined): string =>
+    (value === undefined ? "-" : value.toFixed(2)).padStart(10);
+  say(`${"".padEnd(48)}${"now".padStart(10)}${"baseline".padStart(10)}${"target".padStart(10)}`);
+  for (const { name, value, unit, target } of rows) {
+    const missed = target !== undefined && value > target ? "  MISSED" : "";
+    say(`${name.padEnd(48)}${number(value)}${number(baseline[name])}${number(target)}  ${unit}${missed}`);
+  }
+  say(`\n${cpus().length} CPUs, ${cpus()[0]?.model ?? "unknown"}; guests under emulation (TCG).`);
+};
+
+const rows = await measure();
+show(rows, await readBaseline());
+if (process.argv.includes("--write")) {
+  const entries = rows.map(({ name, value }) => [name, Number(value.toFixed(2))]);
+  await writeFile(BASELINE, `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`);
+}
