@@ -117,7 +117,11 @@ class Queue<K extends string> implements WorkQueue<K> {
     this.#returning.cancel(key);
     // Not called within add(): whoever adds a key must not find it half done.
     void Promise.resolve()
-      .then(() => run(key, signal))
+      .then(() => {
+        // Whoever added it in the meantime is served by this very run.
+        this.#running.set(key, false);
+        return run(key, signal);
+      })
       .then(
         (result) => this.#finish(key, result),
         () => this.#finish(key, { kind: "retry" }),

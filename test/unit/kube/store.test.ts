@@ -417,7 +417,7 @@ describe("convergence", () => {
         await ended;
         server.clearFaults();
       }),
-      { numRuns: 40 },
+      { numRuns: 40, endOnFailure: true },
     );
   });
 });
