@@ -1,0 +1,40 @@
+import { flavors } from "../../../src/api/flavor.ts";
+import { images } from "../../../src/api/image.ts";
+import { keyPairs } from "../../../src/api/key-pair.ts";
+import { networks } from "../../../src/api/network.ts";
+import { apiVersionOf, type Resource } from "../../../src/api/resource.ts";
+import { virtualMachines } from "../../../src/api/virtual-machine.ts";
+
+/** A manifest as a user writes it. */
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly [field: string]: unknown };
+  readonly spec: Readonly<Record<string, unknown>>;
+}
+
+const manifest = (resource: Resource, name: string, spec: object): Manifest => ({
+  apiVersion: apiVersionOf(resource),
+  kind: resource.kind,
+  metadata: { name },
+  spec: { ...spec },
+});
+
+/** Manifests of the smallest things that work; `spec` says what is different. */
+export const manifests = {
+  flavor: (name: string, spec: object = {}) =>
+    manifest(flavors, name, { vcpus: 1, memory: "128Mi", disk: "1Gi", ...spec }),
+  image: (name: string, spec: object = {}) =>
+    manifest(images, name, { source: { file: "tiny.qcow2" }, format: "qcow2", ...spec }),
+  keyPair: (name: string, spec: object) => manifest(keyPairs, name, spec),
+  network: (name: string, spec: object = {}) => manifest(networks, name, { cidr: "10.0.0.0/24", ...spec }),
+  /** Of what Stage.applyBasics makes. */
+  machine: (name: string, spec: object = {}) =>
+    manifest(virtualMachines, name, {
+      flavor: "small",
+      image: "tiny",
+      keyPairs: ["me"],
+      networks: [{ name: "default" }],
+      ...spec,
+    }),
+} as const;
