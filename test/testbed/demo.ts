@@ -1,10 +1,10 @@
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { down } from "./demo/down.ts";
 import { serialConsole, ssh } from "./demo/guest.ts";
-import { demoDirectory } from "./demo/state.ts";
 import { up } from "./demo/up.ts";
-import { withLock } from "./lock.ts";
+import { RUNTIME_DIRECTORY, withLock } from "./lock.ts";
 import { printProgress } from "./progress.ts";
 
 /**
@@ -39,7 +39,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 
 /** Two commands that change the demo at the same time would meet half of each other's work. */
 const alone = (action: () => Promise<void>): Promise<void> =>
-  withLock(`${demoDirectory()}.lock`, action, () =>
+  withLock(join(RUNTIME_DIRECTORY, "demo.lock"), action, () =>
     printProgress("waiting for another make demo or make down"),
   );
 

@@ -42,10 +42,10 @@ const routes = async (node: TestNode): Promise<readonly string[]> => [
     .map((line) => `neighbour ${line}`),
 ];
 
-/** Rules and chains that name a tap; the frame that every node has is no leftover. */
+/** Rules and chains of one tap; the frame that every node has, with its "vtap+", is no leftover. */
 const rules = async (node: TestNode): Promise<readonly string[]> =>
   linesOf(await node.run(["iptables-save"]))
-    .filter((line) => /vtap/i.test(line))
+    .filter((line) => /vtap\w/.test(line))
     .map((line) => `iptables ${line.replace(/\[\d+:\d+\]/, "").trim()}`);
 
 const sets = async (node: TestNode): Promise<readonly string[]> =>

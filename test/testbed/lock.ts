@@ -4,6 +4,9 @@ import { dirname } from "node:path";
 
 import { programEnvironment } from "./programs.ts";
 
+/** What testbeds of this machine share while it runs; only root may write there, and a reboot empties it. */
+export const RUNTIME_DIRECTORY = "/run/vireo-testbed";
+
 /**
  * Runs `action` while holding the lock `file`, which other processes wait for.
  *

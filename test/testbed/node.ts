@@ -100,7 +100,8 @@ const UNSHARE = [
 const INIT = join(import.meta.dirname, "node-init.sh");
 
 const PRIVATE_DIRECTORIES = [
-  "run",
+  // For virsh console.
+  "run/lock",
   "etc-libvirt",
   "lib-libvirt",
   "log-libvirt",

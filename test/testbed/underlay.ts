@@ -3,7 +3,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 
 import { findDaemon, startDaemon, type Daemon, type Lifetime } from "./daemon.ts";
-import { withLock } from "./lock.ts";
+import { RUNTIME_DIRECTORY, withLock } from "./lock.ts";
 import { identityOf, isAlive, processIdentitySchema } from "./process-table.ts";
 import { run } from "./programs.ts";
 
@@ -45,7 +45,7 @@ const networkPrefix = (): string => process.env["VIREO_TESTBED_NETWORK"] ?? "10.
 
 const hostDevice = (index: number): string => `vireo-u${index}`;
 /** One file per index in use, with the identity of the process that holds the network. */
-const SLOTS = "/run/vireo-testbed";
+const SLOTS = join(RUNTIME_DIRECTORY, "underlays");
 
 /** Indexes that a living testbed holds, by the identity of its namespace's process. */
 const heldIndexes = async (): Promise<ReadonlySet<number>> => {

@@ -67,6 +67,9 @@ export const ssh = async (options: LoginOptions): Promise<void> => {
     ...enterNode(machine, "--net"),
     "ssh",
     ...SSH_ARGUMENTS,
+    // A guest that has just been started takes seconds to listen.
+    "-o",
+    "ConnectionAttempts=60",
     ...(await identityArguments(machine)),
     `${user}@${address}`,
     ...options.command,
