@@ -19,7 +19,7 @@ export interface KeepaliveEffects {
  * It counts its own ticks rather than the time. When this very process was
  * stopped for a while, what the peer said meanwhile is read before the next
  * tick, and the peer is not blamed.
- * https://libvirt.org/internals/rpc.html
+ * https://libvirt.org/kbase/internals/rpc.html
  */
 export class Keepalive {
   readonly #timer: NodeJS.Timeout;

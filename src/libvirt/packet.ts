@@ -3,7 +3,7 @@ import { ProtocolError } from "./errors.ts";
 /**
  * Frames of libvirt's RPC: a length that counts itself, six words of header,
  * the payload in XDR.
- * https://libvirt.org/kbase/internals/rpc.html#wire-format
+ * https://libvirt.org/kbase/internals/rpc.html#packet-framing
  */
 
 export const Program = { REMOTE: 0x2000_8086, KEEPALIVE: 0x6b65_6570 } as const;

@@ -162,7 +162,10 @@ export interface LibvirtClient extends LibvirtVerbs {
   whenConnected(options?: CallOptions): Promise<void>;
   /** Called after each connection, when events are already registered. Returns the way to stop listening. */
   onConnected(listener: () => void): () => void;
-  /** Called when a connection ends and when an attempt fails, with the reason. Returns the way to stop listening. */
+  /**
+   * Called when a connection ends and when an attempt fails, with the reason; not
+   * for close(). Returns the way to stop listening.
+   */
   onDisconnected(listener: (reason: Error) => void): () => void;
   onDomainLifecycle(listener: (event: DomainLifecycleEvent) => void): () => void;
   /** Listens to one of the kinds named in the options' `events`; throws RangeError for another. */
