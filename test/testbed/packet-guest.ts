@@ -24,6 +24,15 @@ export const GUEST_DEVICE = "eth0";
 const hasCarrier = (node: NetworkNamespace, device: string): Promise<boolean> =>
   node.run(["ip", "link", "show", "dev", device]).then((text) => text.includes("LOWER_UP"));
 
+/** Carries the frames of a tap device over a datagram socket to the socket `peer`. */
+const plug = (device: string, own: string, peer: string): string[] => [
+  "socat",
+  "-b",
+  "70000",
+  `TUN,tun-name=${device},tun-type=tap,iff-no-pi`,
+  `UNIX-SENDTO:${peer},bind=${own},unlink-close=1`,
+];
+
 /**
  * A guest without a machine: a network namespace behind a real tap. Two socats
  * do what QEMU does, and carry whole frames between the tap and the guest's
@@ -33,13 +42,6 @@ export const startPacketGuest = async (options: PacketGuestOptions): Promise<Net
   const { name, directory, node, tap } = options;
   const guest = await startNetworkNamespace({ name, directory });
   const sockets = { node: join(directory, `${name}.node`), guest: join(directory, `${name}.guest`) };
-  const plug = (device: string, own: string, peer: string): string[] => [
-    "socat",
-    "-b",
-    "70000",
-    `TUN,tun-name=${device},tun-type=tap,iff-no-pi`,
-    `UNIX-SENDTO:${peer},bind=${own},unlink-close=1`,
-  ];
   await node.startDaemon(`tap-${name}`, plug(tap, sockets.node, sockets.guest));
   await guest.startDaemon("card", plug(GUEST_DEVICE, sockets.guest, sockets.node));
   await waitFor(`the card of guest ${name}`, () => guest.succeeds(["ip", "link", "show", GUEST_DEVICE]), {

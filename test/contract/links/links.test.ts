@@ -83,7 +83,9 @@ describe("links, with the kernel's own devices", () => {
   test("a guest gets no answer to ARP for its own address, which it takes for a duplicate", async () => {
     await links.ensure({ vmUid: ALPHA, interfaces: [interfaceOf(11)] }, { signal });
     const alpha = await guest(ALPHA, "alpha", interfaceOf(11));
-    await alpha.run(["arping", "-D", "-c", "1", "-w", "1", "-I", GUEST_DEVICE, "10.0.0.11"]);
+    const probe = ["arping", "-D", "-c", "1", "-w", "1", "-I", GUEST_DEVICE] as const;
+    expect(await alpha.succeeds([...probe, "10.0.0.11"])).toBe(true);
+    expect(await alpha.succeeds([...probe, "10.0.0.1"])).toBe(false);
   });
 
   test("the node does not speak IPv6 on a tap", async () => {
