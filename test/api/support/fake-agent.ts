@@ -1,0 +1,157 @@
+import {
+  type CachedImageStatus,
+  type Hypervisor,
+  hypervisors,
+  SYSTEM_NAMESPACE,
+} from "../../../src/api/hypervisor.ts";
+import { type VirtualMachine, virtualMachines } from "../../../src/api/virtual-machine.ts";
+import {
+  createHeartbeat,
+  createKubeClient,
+  createController,
+  createStore,
+  done,
+  type KubeConfig,
+  runTogether,
+  silentLogger,
+} from "../../../src/kube/index.ts";
+import { hypervisorStatus } from "../../../src/node-agent/hypervisor-status.ts";
+import { machineStatus } from "../../../src/node-agent/machine-status.ts";
+import { alreadySaid, FIELD_MANAGER } from "../../../src/node-agent/report.ts";
+
+export interface FakeAgentOptions {
+  readonly kubeConfig: KubeConfig;
+  readonly nodeName: string;
+  readonly cpus?: number;
+  readonly memoryMiB?: number;
+  readonly images?: readonly CachedImageStatus[];
+  /** Others take the node for dead after this time, in ms. Default 3 s. */
+  readonly leaseDurationMs?: number;
+}
+
+/**
+ * Writes what a node agent writes, with the real agent's own functions, and
+ * runs nothing: guests exist in their status only.
+ */
+export interface FakeAgent {
+  readonly nodeName: string;
+  start(): void;
+  /** As kill -9: nothing is said any more. */
+  stop(): Promise<void>;
+}
+
+export const createFakeAgent = (options: FakeAgentOptions): FakeAgent => {
+  let running: { readonly controller: AbortController; readonly ended: Promise<void> } | undefined;
+  return {
+    nodeName: options.nodeName,
+    start: () => {
+      const controller = new AbortController();
+      running = { controller, ended: runAgent(options, controller.signal) };
+    },
+    stop: async () => {
+      running?.controller.abort();
+      await running?.ended;
+      running = undefined;
+    },
+  };
+};
+
+const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise<void> => {
+  const { nodeName, kubeConfig, leaseDurationMs = 3000 } = options;
+  const logger = silentLogger;
+  const client = createKubeClient({ kubeConfig, userAgent: FIELD_MANAGER });
+  const writing = { fieldManager: FIELD_MANAGER, force: true, signal };
+  const machines = createStore({
+    client,
+    resource: virtualMachines,
+    fieldSelector: `status.nodeName=${nodeName}`,
+    logger,
+  });
+  const own = createStore({
+    client,
+    resource: hypervisors,
+    fieldSelector: `metadata.name=${nodeName}`,
+    logger,
+  });
+
+  const sayNode = async (hypervisor: Hypervisor): Promise<void> => {
+    const apply = hypervisorStatus(hypervisor, nodeFacts(options), new Date());
+    await client.applyStatus(hypervisors, apply, writing);
+  };
+  const reporter = createController({
+    name: "fake-node",
+    logger,
+    watches: [{ store: own }],
+    reconcile: async (key) => {
+      const hypervisor = own.get(key);
+      if (hypervisor === undefined) return done;
+      const ready = hypervisor.status?.conditions?.find(({ type }) => type === "Ready");
+      if (ready?.status !== "True") await sayNode(hypervisor);
+      return done;
+    },
+  });
+  const guests = createController({
+    name: "fake-guests",
+    logger,
+    watches: [{ store: machines }],
+    reconcile: async (key) => {
+      const machine = machines.get(key);
+      if (machine === undefined) return done;
+      const apply = machineStatus(reportOf(machine, nodeName));
+      if (!alreadySaid(machine, apply)) await client.applyStatus(virtualMachines, apply, writing);
+      return done;
+    },
+  });
+  const heartbeat = createHeartbeat({
+    client,
+    namespace: SYSTEM_NAMESPACE,
+    name: nodeName,
+    identity: nodeName,
+    leaseDurationMs,
+    intervalMs: leaseDurationMs / 6,
+    logger,
+  });
+  try {
+    await client.apply(hypervisors, { metadata: { name: nodeName }, spec: {} }, writing);
+    await runTogether(
+      {
+        machines: (task) => machines.run(task),
+        own: (task) => own.run(task),
+        heartbeat: (task) => heartbeat.run(task),
+        reporter: (task) => reporter.run(task),
+        guests: (task) => guests.run(task),
+      },
+      signal,
+    );
+  } finally {
+    await client.close();
+  }
+};
+
+const nodeFacts = ({ cpus = 8, memoryMiB = 16_384, images = [] }: FakeAgentOptions) => ({
+  host: { cpus, memoryMiB, diskMiB: 500_000, addresses: ["192.0.2.10"] },
+  reservedMemoryMiB: 0,
+  zone: undefined,
+  architecture: "x86_64",
+  firmwares: ["BIOS" as const],
+  acceleration: "tcg" as const,
+  libvirtConnected: true,
+  versions: {},
+  images,
+});
+
+const reportOf = (machine: VirtualMachine, nodeName: string) => {
+  const isLeaving = machine.metadata.deletionTimestamp !== undefined;
+  return {
+    machine,
+    goal: isLeaving ? ({ kind: "release" } as const) : ({ kind: "run" } as const),
+    guest: {
+      nodeName,
+      powerState: isLeaving ? ("ShutOff" as const) : ("Running" as const),
+      startedAt: machine.status?.guest?.startedAt ?? "2026-01-01T00:00:00Z",
+      restarts: 0,
+    },
+    outcome: isLeaving ? ({ kind: "released" } as const) : ({ kind: "done" } as const),
+    now: new Date(),
+  };
+};
