@@ -7,27 +7,34 @@ export type ConditionStatus = (typeof conditionStatuses)[number];
 /**
  * metav1.Condition, with kstatus' meaning of Ready, Reconciling and Stalled.
  * https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#typical-status-properties
+ *
+ * A condition has one owner as a whole (atomic): a writer that takes over Ready
+ * and later says nothing of it takes all of it away. Owned field by field, what
+ * the writer before had said alike would stay, as a condition without a status,
+ * which the API server refuses.
  */
-export const condition = z.object({
-  type: z
-    .string()
-    .min(1)
-    .max(316)
-    .regex(
-      /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/,
-    )
-    .describe("What the condition is about, in CamelCase, such as Ready or Scheduled."),
-  status: z.enum(conditionStatuses).describe("Whether the condition holds: True, False, or Unknown."),
-  observedGeneration: conditionObservedGeneration,
-  lastTransitionTime: timestamp.describe("When the condition's status last changed."),
-  reason: z
-    .string()
-    .min(1)
-    .max(1024)
-    .regex(/^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$/)
-    .describe("Why, in one CamelCase word that programs may compare."),
-  message: text(32_768).describe("Why, in a sentence for people, with what to do about it."),
-});
+export const condition = z
+  .object({
+    type: z
+      .string()
+      .min(1)
+      .max(316)
+      .regex(
+        /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/,
+      )
+      .describe("What the condition is about, in CamelCase, such as Ready or Scheduled."),
+    status: z.enum(conditionStatuses).describe("Whether the condition holds: True, False, or Unknown."),
+    observedGeneration: conditionObservedGeneration,
+    lastTransitionTime: timestamp.describe("When the condition's status last changed."),
+    reason: z
+      .string()
+      .min(1)
+      .max(1024)
+      .regex(/^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$/)
+      .describe("Why, in one CamelCase word that programs may compare."),
+    message: text(32_768).describe("Why, in a sentence for people, with what to do about it."),
+  })
+  .meta({ "x-kubernetes-map-type": "atomic" });
 
 export type Condition = Readonly<z.infer<typeof condition>>;
 
