@@ -47,7 +47,7 @@ export class FakeObjects {
   #history: HistoryEntry[] = [];
   #resourceVersion = 100;
   /** Watches from before this version are told 410. */
-  #oldest = 0;
+  #oldest = 100;
   readonly #listeners = new Set<(entry: HistoryEntry) => void>();
 
   get resourceVersion(): number {

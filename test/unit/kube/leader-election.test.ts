@@ -1,210 +1,22 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { ApiError, TransportError } from "../../../src/kube/api-error.ts";
-import type { Lease } from "../../../src/kube/builtin.ts";
 import type { KubeClient } from "../../../src/kube/client.ts";
-import type { Clock } from "../../../src/kube/clock.ts";
+import { LeadershipLostError, fenceWrites, runLeaderElection } from "../../../src/kube/leader-election.ts";
 import {
-  LeadershipLostError,
-  fenceWrites,
-  runLeaderElection,
-  type Leadership,
-} from "../../../src/kube/leader-election.ts";
-import { createMetrics } from "../../../src/kube/metrics.ts";
+  ElectionProcess,
+  LeaseServer,
+  connect,
+  createElectionWorld,
+  fairWeather as fair,
+  times,
+  type Weather,
+} from "../../fakes/election-world.ts";
 import { ManualClock } from "../../fakes/manual-clock.ts";
 import { createRecordingLogger } from "../../fakes/recording-logger.ts";
 
-const times = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 };
-
-/** One Lease in memory, with optimistic concurrency. */
-class LeaseServer {
-  lease: Lease | undefined;
-  writes = 0;
-  #version = 0;
-
-  read(): Lease | undefined {
-    return this.lease;
-  }
-
-  create(spec: Lease["spec"]): Lease {
-    if (this.lease !== undefined) throw new ApiError("create", 409, { reason: "AlreadyExists" });
-    return this.#store(spec);
-  }
-
-  patch(resourceVersion: unknown, spec: Lease["spec"]): Lease {
-    if (this.lease === undefined) throw new ApiError("patch", 404, { reason: "NotFound" });
-    if (resourceVersion !== this.lease.metadata.resourceVersion)
-      throw new ApiError("patch", 409, { reason: "Conflict" });
-    return this.#store({ ...this.lease.spec, ...spec });
-  }
-
-  #store(spec: Lease["spec"]): Lease {
-    this.#version += 1;
-    this.writes += 1;
-    const metadata = {
-      name: "vireo",
-      namespace: "vireo",
-      uid: "u",
-      resourceVersion: String(this.#version),
-      creationTimestamp: "t",
-    };
-    this.lease = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata, spec };
-    return this.lease;
-  }
-}
-
-/** What lies between a process and the server, in the order in which it is used up. */
-interface Weather {
-  readonly thereMs: number;
-  readonly backMs: number;
-  readonly outcome: "arrives" | "request-lost" | "answer-lost";
-}
-
-/** A process with a clock of its own, which can be frozen (SIGSTOP) and thawed. */
-class Process implements Clock {
-  readonly identity: string;
-  readonly stop = new AbortController();
-  leadership: Leadership | undefined;
-  /** What the process did, and when: true time. */
-  readonly terms: { from: number; to: number | undefined }[] = [];
-  ended: Promise<void> = Promise.resolve();
-  #frozenUntil = 0;
-  readonly #world: ManualClock;
-  readonly #skewMs: number;
-
-  constructor(world: ManualClock, identity: string, skewMs: number) {
-    this.#world = world;
-    this.identity = identity;
-    this.#skewMs = skewMs;
-  }
-
-  now(): number {
-    return this.#world.now() + this.#skewMs;
-  }
-
-  monotonic(): number {
-    return this.#world.monotonic() + 1_000_000;
-  }
-
-  after(ms: number, callback: () => void): () => void {
-    return this.#world.after(ms, () => this.whenThawed(callback));
-  }
-
-  freeze(ms: number): void {
-    this.#frozenUntil = Math.max(this.#frozenUntil, this.#world.monotonic() + ms);
-  }
-
-  get isFrozen(): boolean {
-    return this.#world.monotonic() < this.#frozenUntil;
-  }
-
-  whenThawed(callback: () => void): void {
-    if (this.isFrozen)
-      this.#world.after(this.#frozenUntil - this.#world.monotonic(), () => this.whenThawed(callback));
-    else callback();
-  }
-}
-
-/** A client whose requests take time, get lost, and are answered to a process that may be frozen. */
-const connect = (
-  world: ManualClock,
-  server: LeaseServer,
-  process: Process,
-  weather: () => Weather,
-): KubeClient => {
-  const call = <R>(work: () => R, signal: AbortSignal): Promise<R> =>
-    new Promise((resolve, reject) => {
-      const { thereMs, backMs, outcome } = weather();
-      const hangUp = (): void => reject(signal.reason as Error);
-      signal.addEventListener("abort", hangUp);
-      const settleLater = (finish: () => void): void =>
-        void world.after(backMs, () =>
-          process.whenThawed(() => {
-            signal.removeEventListener("abort", hangUp);
-            finish();
-          }),
-        );
-      world.after(thereMs, () => {
-        if (outcome === "request-lost")
-          return settleLater(() => reject(new TransportError("lease", new Error("lost"))));
-        try {
-          const result = work();
-          if (outcome === "arrives") settleLater(() => resolve(result));
-          else settleLater(() => reject(new TransportError("lease", new Error("lost"))));
-        } catch (error) {
-          settleLater(() => reject(error));
-        }
-      });
-    });
-  return {
-    get: (_resource: unknown, _key: unknown, { signal }: { signal: AbortSignal }) =>
-      call(() => server.read(), signal),
-    create: (_resource: unknown, body: { spec: Lease["spec"] }, { signal }: { signal: AbortSignal }) =>
-      call(() => server.create(body.spec), signal),
-    mergePatch: (
-      _resource: unknown,
-      _key: unknown,
-      patch: { metadata?: { resourceVersion?: string }; spec: Lease["spec"] },
-      { signal }: { signal: AbortSignal },
-    ) => call(() => server.patch(patch.metadata?.resourceVersion, patch.spec), signal),
-  } as unknown as KubeClient;
-};
-
-const fair: Weather = { thereMs: 5, backMs: 5, outcome: "arrives" };
-
-const createWorld = (timing = times) => {
-  const world = new ManualClock();
-  const server = new LeaseServer();
-  const logger = createRecordingLogger();
-  const metrics = createMetrics();
-  const processes: Process[] = [];
-  /** Work that goes on until it is told to end, and takes `windDownMs` for that. */
-  const join = (
-    identity: string,
-    options: { weather?: () => Weather; skewMs?: number; windDownMs?: number } = {},
-  ): Process => {
-    const process = new Process(world, identity, options.skewMs ?? 0);
-    processes.push(process);
-    const client = connect(world, server, process, options.weather ?? (() => fair));
-    process.ended = runLeaderElection({
-      client,
-      namespace: "vireo",
-      leaseName: "vireo",
-      identity,
-      ...timing,
-      logger,
-      metrics,
-      clock: process,
-      random: () => 0.5,
-      signal: process.stop.signal,
-      onStartedLeading: async (signal, leadership) => {
-        const term: { from: number; to: number | undefined } = { from: world.monotonic(), to: undefined };
-        process.leadership = leadership;
-        process.terms.push(term);
-        await new Promise<void>((resolve) => {
-          const end = (): void => void process.after(options.windDownMs ?? 0, resolve);
-          if (signal.aborted) end();
-          else signal.addEventListener("abort", end);
-        });
-        term.to = world.monotonic();
-        process.leadership = undefined;
-      },
-    });
-    return process;
-  };
-  const leaders = (): string[] =>
-    processes.filter(({ leadership }) => leadership?.isCurrent()).map(({ identity }) => identity);
-  const close = async (): Promise<void> => {
-    for (const process of processes) process.stop.abort();
-    await world.advance(60_000);
-    await Promise.all(processes.map(({ ended }) => ended));
-  };
-  return { world, server, logger, metrics, join, leaders, close };
-};
-
 describe("runLeaderElection", () => {
   test("one of many leads, and goes on leading", async () => {
-    const { world, server, metrics, join, leaders, close } = createWorld();
+    const { world, server, metrics, join, leaders, close } = createElectionWorld();
     for (const identity of ["a", "b", "c"]) join(identity);
     await world.advance(120_000);
     expect(leaders()).toHaveLength(1);
@@ -218,7 +30,7 @@ describe("runLeaderElection", () => {
   });
 
   test("a graceful end hands over within a retry period, after the work has ended", async () => {
-    const { world, join, leaders, close } = createWorld();
+    const { world, join, leaders, close } = createElectionWorld();
     const first = join("a", { windDownMs: 12_000 });
     await world.advance(1000);
     const second = join("b");
@@ -234,7 +46,7 @@ describe("runLeaderElection", () => {
   });
 
   test("a leader that dies is followed after the lease has run out, whatever the clocks of the hosts say", async () => {
-    const { world, join, leaders, close } = createWorld();
+    const { world, join, leaders, close } = createElectionWorld();
     const first = join("a", { skewMs: 3_600_000 });
     await world.advance(1000);
     const second = join("b", { skewMs: -3_600_000 });
@@ -254,7 +66,7 @@ describe("runLeaderElection", () => {
   });
 
   test("a leader that cannot reach the server stops before the lease can be taken, and says why", async () => {
-    const { world, logger, join, leaders, close } = createWorld();
+    const { world, logger, join, leaders, close } = createElectionWorld();
     let weather = fair;
     const first = join("a", { weather: () => weather });
     await world.advance(10_000);
@@ -274,7 +86,7 @@ describe("runLeaderElection", () => {
   });
 
   test("requests that hang do not keep a leader in office", async () => {
-    const { world, join, leaders, close } = createWorld();
+    const { world, join, leaders, close } = createElectionWorld();
     let weather = fair;
     join("a", { weather: () => weather });
     await world.advance(10_000);
@@ -286,7 +98,7 @@ describe("runLeaderElection", () => {
   });
 
   test("the term counts from when the renewal was sent: a slow answer does not lengthen it", async () => {
-    const { world, join, leaders, close } = createWorld();
+    const { world, join, leaders, close } = createElectionWorld();
     let weather = fair;
     const first = join("a", { weather: () => weather });
     await world.advance(10);
@@ -304,7 +116,7 @@ describe("runLeaderElection", () => {
   });
 
   test("a renewal whose answer was lost is found to be our own", async () => {
-    const { world, join, leaders, close } = createWorld();
+    const { world, join, leaders, close } = createElectionWorld();
     let weather = fair;
     const first = join("a", { weather: () => weather });
     await world.advance(3000);
@@ -318,7 +130,7 @@ describe("runLeaderElection", () => {
   });
 
   test("a frozen leader that thaws knows at once that its time is over", async () => {
-    const { world, join, leaders, close } = createWorld();
+    const { world, join, leaders, close } = createElectionWorld();
     const first = join("a");
     await world.advance(10_000);
     join("b");
@@ -340,7 +152,7 @@ describe("runLeaderElection", () => {
   });
 
   test("a lease that somebody deleted is lost", async () => {
-    const { world, server, join, close } = createWorld();
+    const { world, server, join, close } = createElectionWorld();
     const first = join("a");
     await world.advance(10_000);
     server.lease = undefined;
@@ -352,7 +164,7 @@ describe("runLeaderElection", () => {
   test("work that fails gives the lease back and rejects", async () => {
     const server = new LeaseServer();
     const world = new ManualClock();
-    const process = new Process(world, "a", 0);
+    const process = new ElectionProcess(world, "a", 0);
     const ended = runLeaderElection({
       client: connect(world, server, process, () => fair),
       namespace: "vireo",
@@ -370,7 +182,7 @@ describe("runLeaderElection", () => {
   });
 
   test("times that cannot work are refused", async () => {
-    const process = new Process(new ManualClock(), "a", 0);
+    const process = new ElectionProcess(new ManualClock(), "a", 0);
     const options = {
       namespace: "n",
       leaseName: "l",
@@ -411,7 +223,7 @@ describe("runLeaderElection", () => {
         fc.array(mishap, { minLength: 3, maxLength: 10 }),
         fc.array(fc.integer({ min: -60_000, max: 60_000 }), { minLength: 3, maxLength: 3 }),
         async (forecast, mishaps, skews) => {
-          const { world, join, leaders, close } = createWorld(timing);
+          const { world, join, leaders, close } = createElectionWorld(timing);
           let used = 0;
           let isStormy = true;
           const cutOffUntil = [0, 0, 0];
