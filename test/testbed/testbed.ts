@@ -1,4 +1,4 @@
-import { chmod, copyFile, link, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, link, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { exists } from "./cache.ts";
@@ -91,8 +91,6 @@ const offerImage = async (kind: GuestImageKind, importDirectory: string): Promis
   const temporary = `${file}.tmp`;
   await rm(temporary, { force: true });
   await link(image.path, temporary).catch(() => copyFile(image.path, temporary));
-  // The file may be the cache's own: nobody is to write to it.
-  await chmod(temporary, 0o444);
   await rename(temporary, file);
   // Renaming one name of a file over another of the same file does nothing.
   await rm(temporary, { force: true });

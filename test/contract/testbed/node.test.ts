@@ -1,4 +1,4 @@
-import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 
@@ -63,7 +63,9 @@ const hostUuid = async (node: TestNode): Promise<string | undefined> =>
 const prepareGuest = async (node: TestNode): Promise<void> => {
   const image = await ensureGuestImage("tiny");
   // QEMU's user may not look into root's home, where the cache is.
-  await copyFile(image.path, join(node.stateDirectory, "guest.qcow2"));
+  const disk = join(node.stateDirectory, "guest.qcow2");
+  await copyFile(image.path, disk);
+  await chmod(disk, 0o644);
   const metaData = join(node.stateDirectory, "meta-data");
   await writeFile(metaData, "instance-id: one\nlocal-hostname: by-hand\n");
   await run("genisoimage", [

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 
@@ -80,6 +80,8 @@ const build = async (kind: GuestImageKind, directory: string): Promise<void> => 
   await mkdir(workDirectory);
   await recipe.build(workDirectory, output);
   await rm(workDirectory, { recursive: true, force: true });
+  // Testbeds link to it: nobody is to write to it.
+  await chmod(output, 0o444);
   const { size } = await stat(output);
   const summary = { sha256: await sha256Of(output), sizeBytes: size };
   await writeFile(join(directory, SUMMARY_FILE), JSON.stringify(summary));
