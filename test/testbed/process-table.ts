@@ -93,9 +93,21 @@ export const identityOf = (pid: number): ProcessIdentity | undefined => {
   return entry && { pid, startTicks: entry.startTicks, bootId: bootId() };
 };
 
-/** Whether that very process still runs. A zombie does not. */
+/**
+ * Whether that very process still runs. A zombie does not, unless threads of it
+ * are still ending: until then its sockets and locks are not free.
+ */
 export const isAlive = (identity: ProcessIdentity): boolean => {
   if (identity.bootId !== bootId()) return false;
   const entry = readProcess(identity.pid);
-  return entry !== undefined && entry.state !== "Z" && entry.startTicks === identity.startTicks;
+  if (entry === undefined || entry.startTicks !== identity.startTicks) return false;
+  return entry.state !== "Z" || threadCount(identity.pid) > 1;
+};
+
+const threadCount = (pid: number): number => {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length;
+  } catch {
+    return 0;
+  }
 };
