@@ -55,23 +55,38 @@ const giveUpAfter = (ms: number): { readonly given: Promise<false>; readonly can
   return { given: promise, cancel: () => clearTimeout(timer) };
 };
 
-/** Whether the guest answers in time. False too when it was aborted. */
-export const guestAnswers = async (acceleration: Acceleration, options: ProbeOptions): Promise<boolean> => {
-  const { run, files, stateDirectory, emulator = "qemu-system-x86_64", signal } = options;
+/** A guest that is ready to boot; disposing of it removes its disk. */
+interface ProbeGuest extends AsyncDisposable {
+  /** Whether the guest answers in time; false too when aborted. */
+  boot(signal: AbortSignal): Promise<boolean>;
+}
+
+const prepareGuest = async (acceleration: Acceleration, options: ProbeOptions): Promise<ProbeGuest> => {
+  const { run, files, stateDirectory, emulator = "qemu-system-x86_64" } = options;
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   const disk = join(stateDirectory, `probe-${acceleration}.img`);
   await files.writeAtomically(disk, bootSector(), { mode: 0o600 });
-  const patience = giveUpAfter(timeoutMs + KILL_GRACE_MS);
-  const answer = run(emulator, argumentsFor(acceleration, disk), { signal, timeoutMs }).then(
-    () => false,
-    (error: unknown) => error instanceof CommandError && error.exitCode === EXIT_CODE,
-  );
-  try {
-    return await Promise.race([answer, patience.given]);
-  } finally {
-    patience.cancel();
-    await files.remove(disk);
-  }
+  return {
+    boot: async (signal) => {
+      const patience = giveUpAfter(timeoutMs + KILL_GRACE_MS);
+      const answer = run(emulator, argumentsFor(acceleration, disk), { signal, timeoutMs }).then(
+        () => false,
+        (error: unknown) => error instanceof CommandError && error.exitCode === EXIT_CODE,
+      );
+      try {
+        return await Promise.race([answer, patience.given]);
+      } finally {
+        patience.cancel();
+      }
+    },
+    [Symbol.asyncDispose]: () => files.remove(disk),
+  };
+};
+
+/** Whether a guest with that accelerator answers in time. */
+export const guestAnswers = async (acceleration: Acceleration, options: ProbeOptions): Promise<boolean> => {
+  await using guest = await prepareGuest(acceleration, options);
+  return await guest.boot(options.signal);
 };
 
 /**
@@ -79,17 +94,17 @@ export const guestAnswers = async (acceleration: Acceleration, options: ProbeOpt
  * else "tcg". Rejects when aborted, and when the state directory cannot be written.
  */
 export const probeAcceleration = async (options: ProbeOptions): Promise<Acceleration> => {
+  await using guestWithKvm = await prepareGuest("kvm", options);
+  await using emulatedGuest = await prepareGuest("tcg", options);
   const decided = new AbortController();
   const signal = AbortSignal.any([options.signal, decided.signal]);
-  const withKvm = guestAnswers("kvm", { ...options, signal });
-  const emulated = guestAnswers("tcg", { ...options, signal });
+  const withKvm = guestWithKvm.boot(signal);
+  const emulated = emulatedGuest.boot(signal);
   // An emulated guest that does not answer says nothing about KVM.
   const overtaken = emulated.then((answered) => (answered ? false : withKvm));
-  try {
-    return (await Promise.race([withKvm, overtaken])) ? "kvm" : "tcg";
-  } finally {
-    decided.abort();
-    await Promise.all([withKvm, emulated]);
-    options.signal.throwIfAborted();
-  }
+  const accelerated = await Promise.race([withKvm, overtaken]);
+  decided.abort();
+  await Promise.all([withKvm, emulated]);
+  options.signal.throwIfAborted();
+  return accelerated ? "kvm" : "tcg";
 };

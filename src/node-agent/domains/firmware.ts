@@ -33,14 +33,14 @@ const parser = new XMLParser({
 /** https://libvirt.org/formatdomaincaps.html#bios-bootloader */
 const capabilities = z.object({
   domainCapabilities: z.object({
-    os: z.object({ loader: z.object({ value: z.array(z.string()).default([]) }).optional() }),
+    os: z.object({ loader: z.object({ value: z.array(z.string()).default([]) }).optional() }).optional(),
   }),
 });
 
 /** The firmware files that libvirt's domain capabilities name and that we know to be without Secure Boot. */
 export const uefiFirmwareIn = (capabilitiesXml: string): UefiFirmware | undefined => {
   const { domainCapabilities } = capabilities.parse(parser.parse(capabilitiesXml));
-  const present = new Set(domainCapabilities.os.loader?.value);
+  const present = new Set(domainCapabilities.os?.loader?.value);
   return knownFirmwares.find(({ code }) => present.has(code));
 };
 

@@ -1,0 +1,19 @@
+import type { Domain } from "../../../../src/node-agent/domains/types.ts";
+
+/** A guest as the agent may want it. */
+export const wantedDomain = (changes: Partial<Domain> = {}): Domain => ({
+  vmUid: "4dea22b3-1d52-48f3-a516-782e98ab3fa0",
+  namespace: "shop",
+  name: "web-1",
+  vcpus: 2,
+  memoryMiB: 512,
+  firmware: "BIOS",
+  acceleration: "tcg",
+  rootDisk: {
+    path: "/var/lib/vireo/disks/4dea22b3-1d52-48f3-a516-782e98ab3fa0/root.qcow2",
+    backing: { path: "/var/lib/vireo/images/cirros.qcow2", format: "qcow2" },
+  },
+  seedPath: "/var/lib/vireo/seeds/4dea22b3-1d52-48f3-a516-782e98ab3fa0/seed.iso",
+  interfaces: [{ tap: "vtap0123456789a", macAddress: "02:00:00:00:00:0b", mtu: 1450 }],
+  ...changes,
+});
