@@ -96,19 +96,22 @@ export interface KubeClient {
     body: WritableObject,
     options: Abortable,
   ): Promise<T>;
-  /** Server-side apply of the main resource. */
+  /**
+   * Server-side apply of the main resource. metadata.resourceVersion in the body makes this and every other
+   * write conditional: a conflict when somebody wrote since.
+   */
   apply<T extends KubernetesObject>(
     resource: Resource<T>,
     body: WritableObject,
     options: ApplyOptions,
   ): Promise<T>;
-  /** Server-side apply of the status subresource. */
+  /** Server-side apply of the status subresource. The server ignores a uid here; the resourceVersion it heeds. */
   applyStatus<T extends KubernetesObject>(
     resource: Resource<T>,
     body: WritableObject,
     options: ApplyOptions,
   ): Promise<T>;
-  /** JSON merge patch (RFC 7386). metadata.resourceVersion or uid in the patch make it conditional. */
+  /** JSON merge patch (RFC 7386). */
   mergePatch<T extends KubernetesObject>(
     resource: Resource<T>,
     key: ObjectKey,

@@ -60,7 +60,8 @@ const place = (parent: Json | unknown[], path: Path, value: unknown): void => {
   if (step === undefined) return;
   if (typeof step === "string") {
     const object = parent as Json;
-    if (rest.length === 0) object[step] = value;
+    // Saying that a field is an object takes nothing out of it.
+    if (rest.length === 0) object[step] = isObject(value) && isObject(object[step]) ? object[step] : value;
     else place(child(object, step, rest[0]), rest, value);
     return;
   }

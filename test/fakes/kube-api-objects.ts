@@ -81,8 +81,7 @@ export class FakeObjects {
 
   patch(address: Address, patch: Json, subresource: Subresource, manager: string): StoredObject {
     const stored = this.#existing(address);
-    const preconditions = isObject(patch["metadata"]) ? patch["metadata"] : {};
-    checkPreconditions(stored.object, preconditions);
+    checkWrite(stored.object, patch, subresource);
     const merged = mergePatch(stored.object, patch) as Json;
     return this.#update(address, stored, merged, subresource, (next) =>
       noteUpdate(stored.object, next, stored.ownership, `${manager}/${subresource ?? ""}`),
@@ -99,8 +98,7 @@ export class FakeObjects {
     if (existing === undefined && subresource !== undefined)
       throw new StatusError(404, "NotFound", `${address.collection} "${address.name}" not found`);
     const stored = existing ?? { object: {} as StoredObject, ownership: new Map() };
-    if (existing !== undefined && isObject(configuration["metadata"]))
-      checkPreconditions(existing.object, configuration["metadata"]);
+    if (existing !== undefined) checkWrite(existing.object, configuration, subresource);
     const relevant = this.#hasStatus(address) ? withoutOther(configuration, subresource) : configuration;
     const ownership = structuredClone(stored.ownership);
     const request = {
@@ -244,6 +242,7 @@ const tryApply = (
   }
 };
 
+/** A delete names what it wants to delete. */
 const checkPreconditions = ({ metadata }: StoredObject, { resourceVersion, uid }: Json): void => {
   if (resourceVersion !== undefined && resourceVersion !== metadata.resourceVersion)
     throw new StatusError(409, "Conflict", `the object has been modified (${metadata.resourceVersion})`);
@@ -252,6 +251,19 @@ const checkPreconditions = ({ metadata }: StoredObject, { resourceVersion, uid }
       409,
       "Conflict",
       `Precondition failed: UID in precondition: ${JSON.stringify(uid)}`,
+    );
+};
+
+/** A write names the version that it was decided on; its uid is looked at as a field, and not at all for a status. */
+const checkWrite = ({ metadata }: StoredObject, body: Json, subresource: Subresource): void => {
+  const { resourceVersion, uid } = isObject(body["metadata"]) ? body["metadata"] : {};
+  if (resourceVersion !== undefined && resourceVersion !== metadata.resourceVersion)
+    throw new StatusError(409, "Conflict", `the object has been modified (${metadata.resourceVersion})`);
+  if (subresource === undefined && uid !== undefined && uid !== metadata["uid"])
+    throw new StatusError(
+      422,
+      "Invalid",
+      `metadata.uid: Invalid value: ${JSON.stringify(uid)}: field is immutable`,
     );
 };
 

@@ -101,3 +101,11 @@ export const customResourceDefinitions = anyResource({
   plural: "customresourcedefinitions",
   namespaced: false,
 });
+
+export const namespaces = anyResource({
+  group: "",
+  version: "v1",
+  kind: "Namespace",
+  plural: "namespaces",
+  namespaced: false,
+});
