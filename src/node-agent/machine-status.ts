@@ -20,7 +20,10 @@ export type StepOutcome =
   | { readonly kind: "released" };
 
 export interface MachineReport {
+  /** As it is stored now: what it says already stays word for word. */
   readonly machine: VirtualMachine;
+  /** The metadata.generation whose spec was looked at. */
+  readonly generation: number;
   readonly goal: Goal;
   readonly guest: GuestStatus;
   readonly outcome: StepOutcome;
@@ -131,10 +134,7 @@ const verdictOf = ({ goal, guest, outcome }: MachineReport): Verdict => {
   }
 };
 
-const storageDraft = (
-  { machine, outcome, guest }: MachineReport,
-  generation: number,
-): ConditionDraft | undefined => {
+const storageDraft = ({ machine, generation, outcome, guest }: MachineReport): ConditionDraft | undefined => {
   const draft = (status: "True" | "False", reason: string, message: string): ConditionDraft => ({
     type: "StorageReady",
     status,
@@ -156,15 +156,15 @@ const storageDraft = (
     : draft(before.status === "True" ? "True" : "False", before.reason, before.message);
 };
 
-const drafts = (report: MachineReport, said: Verdict, generation: number): ConditionDraft[] => {
+const drafts = (report: MachineReport, said: Verdict): ConditionDraft[] => {
   const draft = (type: string, status: "True" | "False"): ConditionDraft => ({
     type,
     status,
-    observedGeneration: generation,
+    observedGeneration: report.generation,
     reason: said.reason,
     message: said.message,
   });
-  const storage = storageDraft(report, generation);
+  const storage = storageDraft(report);
   return [
     draft("Ready", said.ready),
     ...(said.ready === "True" ? [] : [draft(said.stalled === true ? "Stalled" : "Reconciling", "True")]),
@@ -175,9 +175,8 @@ const drafts = (report: MachineReport, said: Verdict, generation: number): Condi
 
 /** Everything that the node agent says of a machine, as one server-side apply of its status. */
 export const machineStatus = (report: MachineReport) => {
-  const { machine, guest, now } = report;
+  const { machine, generation, guest, now } = report;
   const said = verdictOf(report);
-  const generation = machine.metadata.generation ?? 0;
   return {
     apiVersion: apiVersionOf(virtualMachines),
     kind: virtualMachines.kind,
@@ -191,7 +190,7 @@ export const machineStatus = (report: MachineReport) => {
       observedGeneration: generation,
       printableStatus: said.printableStatus,
       guest,
-      conditions: withTransitionTimes(drafts(report, said, generation), machine.status?.conditions, now),
+      conditions: withTransitionTimes(drafts(report, said), machine.status?.conditions, now),
     },
   };
 };

@@ -12,6 +12,8 @@ import { executeStep, removeGuest, type StepContext } from "./steps.ts";
 /** A download announces its end; this is for the announcement that got lost. */
 const FETCH_CHECK_MS = 15_000;
 
+const generationOf = ({ metadata }: VirtualMachine): number => metadata.generation ?? 0;
+
 /** Looks at one machine, takes one step, says what came of it. */
 export const reconcileMachine = async (
   uid: string,
@@ -35,6 +37,8 @@ export const reconcileMachine = async (
   const latest = options.machines.get(uid) ?? machine;
   const apply = machineStatus({
     machine: latest,
+    // Its owner may have changed the spec meanwhile: this pass did not look at that.
+    generation: generationOf(machine),
     goal: decision.goal,
     guest: after,
     outcome,
@@ -72,8 +76,15 @@ const recordShutdown = async (
   signal: AbortSignal,
 ): Promise<void> => {
   if (step.kind !== "press-power-button" || machine.status?.guest?.shutdownRequestedAt !== undefined) return;
-  const report = { machine, goal, guest, outcome: { kind: "done" }, now: options.now() } as const;
-  await options.machines.say(machine, machineStatus(report), { signal });
+  const apply = machineStatus({
+    machine,
+    generation: generationOf(machine),
+    goal,
+    guest,
+    outcome: { kind: "done" },
+    now: options.now(),
+  });
+  await options.machines.say(machine, apply, { signal });
 };
 
 const takeStep = async (

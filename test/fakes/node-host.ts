@@ -32,6 +32,8 @@ export class FakeNode {
 
   /** Called at the moment of the agent's death. */
   onKill = (): void => {};
+  /** Called when an effect has happened, with its number: what others do meanwhile. */
+  onEffect = (_effect: number): void => {};
 
   readonly rooms: AgentOptions["rooms"] = {
     disks: {
@@ -142,6 +144,7 @@ export class FakeNode {
     if (kill?.when === "before") this.#die();
     const result = happen();
     this.#checkInvariants();
+    this.onEffect(this.effects);
     if (kill?.when === "after") this.#die();
     return result;
   }

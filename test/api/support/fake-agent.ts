@@ -144,6 +144,7 @@ const reportOf = (machine: VirtualMachine, nodeName: string) => {
   const isLeaving = machine.metadata.deletionTimestamp !== undefined;
   return {
     machine,
+    generation: machine.metadata.generation ?? 0,
     goal: isLeaving ? ({ kind: "release" } as const) : ({ kind: "run" } as const),
     guest: {
       nodeName,

@@ -87,7 +87,7 @@ describe("machineStatus", () => {
       "Released",
     ],
   ])("%s", (_sentence, goal, guest, outcome, printable, ready, reason) => {
-    const { status } = machineStatus({ machine: machineWith(), goal, guest, outcome, now });
+    const { status } = machineStatus({ machine: machineWith(), generation: 1, goal, guest, outcome, now });
     expect(status.printableStatus).toBe(printable);
     expect(findCondition(status.conditions, "Ready")).toMatchObject({ status: ready, reason });
     const hints = ["Reconciling", "Stalled"].filter(
@@ -99,6 +99,7 @@ describe("machineStatus", () => {
   test("what only another image cures is stalled", () => {
     const { status } = machineStatus({
       machine: machineWith(),
+      generation: 1,
       goal: run,
       guest: off,
       outcome: refused,
@@ -116,21 +117,21 @@ describe("machineStatus", () => {
 
   test("saying it again is recognised, whatever the time", () => {
     const machine = machineWith();
-    const first = machineStatus({ machine, goal: run, guest: on, outcome: done, now });
+    const first = machineStatus({ machine, generation: 1, goal: run, guest: on, outcome: done, now });
     const stored = virtualMachines.parse({ ...machine, status: { ...machine.status, ...first.status } });
     const later = new Date(now.getTime() + 60_000);
     expect(alreadySaid(machine, first)).toBe(false);
     expect(
       alreadySaid(
         stored,
-        machineStatus({ machine: stored, goal: run, guest: on, outcome: done, now: later }),
+        machineStatus({ machine: stored, generation: 1, goal: run, guest: on, outcome: done, now: later }),
       ),
     ).toBe(true);
   });
 
   test("a Ready that the controller took over is said again", () => {
     const machine = machineWith();
-    const first = machineStatus({ machine, goal: run, guest: on, outcome: done, now });
+    const first = machineStatus({ machine, generation: 1, goal: run, guest: on, outcome: done, now });
     const lost = {
       ...first.status.conditions[0],
       type: "Ready",

@@ -25,7 +25,7 @@ class World {
   /** Passes until nothing more is asked for; a killed agent is followed by a fresh one. */
   async settle(): Promise<void> {
     for (let passes = 0; passes < 50; passes += 1) {
-      const again = await this.#pass();
+      const again = await this.pass();
       if (again === undefined) return;
       this.now = new Date(this.now.getTime() + again);
     }
@@ -33,7 +33,7 @@ class World {
   }
 
   /** The time in ms after which to look again, or undefined when there is nothing to do. */
-  async #pass(): Promise<number | undefined> {
+  async pass(): Promise<number | undefined> {
     const before = JSON.stringify([this.node.machine, this.node.leftovers]);
     try {
       const result = await reconcileMachine(
@@ -160,6 +160,21 @@ describe("reconcileMachine", () => {
         },
       ),
     );
+  });
+
+  test("a status speaks of the spec that the pass looked at, not of one that came meanwhile", async () => {
+    const whole = new World();
+    await whole.settle();
+    for (let effect = 1; effect <= whole.node.effects; effect += 1) {
+      const world = new World();
+      const { node } = world;
+      const seen = node.machine?.metadata.generation;
+      node.onEffect = (count) => (count === effect ? world.change({ runStrategy: "Halted" }) : undefined);
+      while (node.effects < effect) await world.pass();
+      expect(node.machine?.status?.observedGeneration ?? seen).toBe(seen);
+      await world.settle();
+      expect(node.guest?.powerState).toBe("ShutOff");
+    }
   });
 
   test("what is left of a machine without an object is removed", async () => {
