@@ -10,6 +10,7 @@ import { importFile } from "./import-file.ts";
 import { type HeaderFacts, inspectHeader } from "./image-format/inspect-header.ts";
 import type { ImageStore, IncomingPaths, StoredImage } from "./image-store.ts";
 import { formatBytes } from "./limits.ts";
+import type { OneAtATime } from "./one-at-a-time.ts";
 import { secondOpinion } from "./second-opinion.ts";
 import type { AllocatedImage, DiskLimits } from "./types.ts";
 import { unpack } from "./unpack.ts";
@@ -23,6 +24,8 @@ export interface FetchContext {
   readonly importDirectory: string | undefined;
   readonly limits: DiskLimits;
   readonly onBytes: (count: number) => void;
+  /** For work that takes memory and processor time: strangers' images must not add up to more than the node has. */
+  readonly oneAtATime: OneAtATime;
 }
 
 /** One image on its way in. */
@@ -73,17 +76,10 @@ const verify = async ({ image, paths, context, signal }: Arrival): Promise<strin
 const unpackIfNeeded = async ({ image, paths, ...arrival }: Arrival): Promise<string> => {
   if (image.compression === "None") return paths.download;
   const { requireSpace, signal, context } = arrival;
-  const { files, runFilter, limits } = context;
-  await unpack({
-    compression: image.compression,
-    from: paths.download,
-    to: paths.disk,
-    files,
-    runFilter,
-    limits,
-    requireSpace,
-    signal,
-  });
+  const { files, runFilter, limits, oneAtATime } = context;
+  const { compression } = image;
+  const common = { files, runFilter, limits, requireSpace, signal };
+  await oneAtATime("unpack", () => unpack({ ...common, compression, from: paths.download, to: paths.disk }));
   return paths.disk;
 };
 
@@ -92,11 +88,11 @@ const examine = async (
   format: ImageFormat,
   { context, signal }: Arrival,
 ): Promise<HeaderFacts> => {
-  const { files, run, limits } = context;
+  const { files, run, limits, oneAtATime } = context;
   await using file = await files.openForReading(path);
   if (file === undefined) throw new FetchFailed("FetchFailed", "the unpacked file has disappeared");
   const header = await inspectHeader(file, format, limits);
-  await secondOpinion(run, { path, format, header, signal });
+  await oneAtATime("examine", () => secondOpinion(run, { path, format, header, signal }));
   return header;
 };
 

@@ -125,9 +125,11 @@ export class ImageCache {
   async evict(inUse: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { imagesOnDisks, cacheBytes } = this.#options;
     const needed = new Set([...inUse, ...(await imagesOnDisks()), ...this.#holds.keys()]);
-    // A copy: what is asked for while this goes on is needed, although the caller could not know.
-    for (const [uid, { verdict }] of [...this.#entries])
-      if (verdict?.kind !== "ready" && !needed.has(uid)) await this.#forget(uid);
+    // Found before the first is forgotten: what is asked for meanwhile is needed, although the caller could not know.
+    const unneeded = [...this.#entries].filter(
+      ([uid, { verdict }]) => verdict?.kind !== "ready" && !needed.has(uid),
+    );
+    for (const [uid] of unneeded) await this.#forget(uid);
     await this.#removeStrays(needed);
     const limit = this.#isShortOfSpace ? 0 : cacheBytes;
     this.#isShortOfSpace = false;

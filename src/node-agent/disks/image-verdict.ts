@@ -33,7 +33,9 @@ const LONGEST_DELAY_MS = 5 * 60_000;
  * a recovering server all at once.
  */
 export const retryDelay = (failuresInARow: number, random: number): number =>
-  Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failuresInARow, 20)) * (0.5 + random / 2);
+  Math.round(
+    Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failuresInARow, 20)) * (0.5 + random / 2),
+  );
 
 /** The verdict that follows from a failure, with the time of the next attempt. */
 export const verdictOf = (failure: ImageRefused | FetchFailed, retryAt: number): Verdict => {

@@ -4,6 +4,7 @@ import type { CachedImageStatus } from "../../api/hypervisor.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Files } from "../host/files.ts";
 import { type RunFilter, runFilter as spawnFilter } from "../host/filter.ts";
+import { requireUid } from "../host/paths.ts";
 import { createAddressPolicy } from "./address-policy.ts";
 import { failureOf, ImageRefused } from "./failure.ts";
 import { fetchImage } from "./fetch-image.ts";
@@ -11,6 +12,7 @@ import { createHttpSource } from "./http-source.ts";
 import { ImageCache, type ImageState } from "./image-cache.ts";
 import { createImageStore, type StoredImage } from "./image-store.ts";
 import { defaultLimits } from "./limits.ts";
+import { createOneAtATime } from "./one-at-a-time.ts";
 import { createRootDisks, type RootDisks } from "./root-disk.ts";
 import type { DiskLimits, DiskMetrics, DiskOptions, RoomLogger, RootDisk, RootDiskOutcome } from "./types.ts";
 
@@ -117,14 +119,11 @@ const openCache = async (settings: DisksSettings, disks: RootDisks) => {
   });
   const source = createHttpSource({ ...limits, policy, lookup: settings.lookup ?? systemLookup });
   const runFilter = settings.runFilter ?? spawnFilter;
+  const oneAtATime = createOneAtATime();
+  const context = { store, files, source, run, runFilter, importDirectory, limits, oneAtATime };
   const cache = new ImageCache({
     store,
-    fetch: (image, { signal, onBytes }) =>
-      fetchImage(
-        image,
-        { store, files, source, run, runFilter, importDirectory, limits, onBytes },
-        { signal },
-      ),
+    fetch: (image, { signal, onBytes }) => fetchImage(image, { ...context, onBytes }, { signal }),
     imagesOnDisks: () => disks.imagesInUse(),
     cacheBytes: limits.cacheBytes,
     logger: settings.logger,
@@ -145,6 +144,7 @@ export const createDisks = async (settings: DisksSettings): Promise<Disks> => {
   return {
     async ensureRootDisk(want, options) {
       options.signal.throwIfAborted();
+      for (const uid of [want.vmUid, want.image.uid]) requireUid(uid);
       using _ = cache.hold(want.image.uid);
       const state = await cache.obtain(want.image);
       if (state.kind !== "ready") return withoutImage(want, state, now());

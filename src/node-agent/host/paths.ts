@@ -5,6 +5,12 @@ const uidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 /** Whether the text is a UID as the API server gives them: a UUID in lower case. */
 export const isUid = (text: string): boolean => uidPattern.test(text);
 
+/** Throws RangeError unless the text is a UID. */
+export const requireUid = (text: string): void => {
+  if (!isUid(text))
+    throw new RangeError(`${JSON.stringify(text)} is not a UID: refusing to make a path of it`);
+};
+
 /**
  * The path of something that belongs to one object: `<directory>/<uid>/<names…>`.
  *
@@ -12,6 +18,6 @@ export const isUid = (text: string): boolean => uidPattern.test(text);
  * Throws RangeError when `uid` is not one; `names` are the caller's own words.
  */
 export const uidPath = (directory: string, uid: string, ...names: readonly string[]): string => {
-  if (!isUid(uid)) throw new RangeError(`${JSON.stringify(uid)} is not a UID: refusing to make a path of it`);
+  requireUid(uid);
   return join(directory, uid, ...names);
 };
