@@ -27,14 +27,15 @@ export const manifests = {
   image: (name: string, spec: object = {}) =>
     manifest(images, name, { source: { file: "tiny.qcow2" }, format: "qcow2", ...spec }),
   keyPair: (name: string, spec: object) => manifest(keyPairs, name, spec),
-  network: (name: string, spec: object = {}) => manifest(networks, name, { cidr: "10.0.0.0/24", ...spec }),
+  /** Beside the 10.0.0.0/24 of examples/quickstart.yaml. */
+  network: (name: string, spec: object = {}) => manifest(networks, name, { cidr: "10.44.0.0/24", ...spec }),
   /** Of what Stage.applyBasics makes. */
   machine: (name: string, spec: object = {}) =>
     manifest(virtualMachines, name, {
-      flavor: "small",
-      image: "tiny",
-      keyPairs: ["me"],
-      networks: [{ name: "default" }],
+      flavor: "test",
+      image: "test",
+      keyPairs: ["test"],
+      networks: [{ name: "test" }],
       ...spec,
     }),
 } as const;

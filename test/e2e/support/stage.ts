@@ -27,11 +27,11 @@ export interface Stage {
   readonly testbed: Testbed;
   /** The API as the administrator sees it. */
   readonly api: KubeClient;
-  /** Private half of the KeyPair "me" of `applyBasics`. */
+  /** Private half of the KeyPair of `applyBasics`. */
   readonly privateKeyFile: string;
   /** `kubectl apply` of some manifests. */
   apply(...objects: readonly object[]): Promise<void>;
-  /** Applies what machines need: flavor small, image tiny, key pair me, network default. */
+  /** Applies what `manifests.machine` names: a Flavor, an Image, a KeyPair and a Network, all called "test". */
   applyBasics(): Promise<void>;
   read<T extends KubernetesObject>(resource: Resource<T>, name: string): Promise<T | undefined>;
   /** Waits until the object is like that; the error says which conditions it had instead. */
@@ -150,7 +150,7 @@ export const startStage = async (options: TestbedOptions = {}): Promise<Stage> =
     await testbed.stop();
   };
   try {
-    const privateKeyFile = join(testbed.directory, "me");
+    const privateKeyFile = join(testbed.directory, "test-key");
     const publicKey = await makeSshKey(privateKeyFile);
     const write = writers(testbed, api);
     const look = readers(api);
@@ -165,10 +165,10 @@ export const startStage = async (options: TestbedOptions = {}): Promise<Stage> =
       ...write,
       applyBasics: () =>
         write.apply(
-          manifests.flavor("small"),
-          manifests.image("tiny"),
-          manifests.keyPair("me", { publicKey }),
-          manifests.network("default"),
+          manifests.flavor("test"),
+          manifests.image("test"),
+          manifests.keyPair("test", { publicKey }),
+          manifests.network("test"),
         ),
       stop,
     };

@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+
+import { type AuditFilter, readAuditLog } from "../testbed/audit.ts";
+import { networks } from "../../src/api/network.ts";
+import { manifests } from "./support/manifests.ts";
+import { countReconciles, untilReconciled } from "./support/metrics.ts";
+import { startStage, type Stage } from "./support/stage.ts";
+
+/**
+ * What a machine costs the API server: counted from its audit log, refused
+ * writes included. The names of controllers are those in their metrics.
+ */
+const AGENT = "machine";
+const CONTROLLER = "virtual-machine";
+const SERVICE_ACCOUNT = /^system:serviceaccount:vireo-system:/;
+
+let stage: Stage;
+
+/** Who of Vireo wrote what, oldest first: "vireo-node-agent patch status". */
+const writes = async (filter: AuditFilter = {}): Promise<readonly string[]> =>
+  (await readAuditLog(stage.testbed.controlPlane.auditLogPath, filter))
+    .filter(({ user }) => SERVICE_ACCOUNT.test(user.username))
+    // A fresh agent reports its node anew.
+    .filter(({ objectRef }) => objectRef?.resource !== "hypervisors")
+    .map(({ user, verb, objectRef }) =>
+      [user.username.replace(SERVICE_ACCOUNT, ""), verb, objectRef?.subresource ?? objectRef?.resource].join(
+        " ",
+      ),
+    );
+
+const writesOn = (name: string): Promise<readonly string[]> => writes({ resource: "virtualmachines", name });
+
+const [FINALIZER, PLACEMENT, AGENT_STATUS] = [
+  "vireo-controller patch virtualmachines",
+  "vireo-controller patch status",
+  "vireo-node-agent patch status",
+] as const;
+
+const agent = () => stage.testbed.agent("node-1");
+
+beforeAll(async () => {
+  stage = await startStage({ nodes: 1 });
+  await stage.applyBasics();
+  // The node has the image from now on.
+  await stage.apply(manifests.machine("first"));
+  await stage.untilStatus("first", "Running");
+}, 180_000);
+
+afterAll(() => stage.stop(), 60_000);
+
+describe("a machine on a node that holds the image", () => {
+  test("starts for three writes: finalizer, placement, and the agent's word that it runs", async () => {
+    await stage.apply(manifests.machine("counted"));
+    await stage.untilStatus("counted", "Running");
+    expect(await writesOn("counted")).toEqual([FINALIZER, PLACEMENT, AGENT_STATUS]);
+  }, 120_000);
+
+  test("costs nothing once it is settled, whoever is restarted and looks at it again", async () => {
+    await stage.until(networks, "test", ({ status }) => status?.addresses?.allocated === 2);
+    const before = await writes();
+
+    await agent().restart();
+    await agent().ready();
+    // Of a fresh process, each machine's first look, and the sweep that follows it.
+    await untilReconciled(agent(), AGENT, 1);
+
+    await stage.testbed.controller.restart();
+    await stage.testbed.controller.ready();
+    await untilReconciled(stage.testbed.controller, CONTROLLER, 1);
+
+    expect(await writes()).toEqual(before);
+
+    const looks = await countReconciles(agent(), AGENT);
+    await stage.testbed.node("node-1").killLibvirtd("SIGKILL");
+    await stage.testbed.node("node-1").startLibvirtd();
+    await untilReconciled(agent(), AGENT, looks + 1);
+
+    expect(await writesOn("counted")).toEqual([FINALIZER, PLACEMENT, AGENT_STATUS]);
+  }, 180_000);
+
+  test("costs nothing when somebody changes what is not in its spec", async () => {
+    const before = await writesOn("counted");
+    const looks = await countReconciles(agent(), AGENT);
+    await stage.testbed.kubectl(["annotate", "vm", "counted", "example.com/note=hello"]);
+    await untilReconciled(agent(), AGENT, looks);
+    expect(await writesOn("counted")).toEqual(before);
+  }, 60_000);
+
+  test("stops for two writes: that it was asked to, and that it is off", async () => {
+    const before = await writesOn("counted");
+    await stage.patchMachine("counted", { runStrategy: "Halted", terminationGracePeriodSeconds: 1 });
+    await stage.untilStatus("counted", "Stopped");
+    expect((await writesOn("counted")).slice(before.length)).toEqual([AGENT_STATUS, AGENT_STATUS]);
+  }, 120_000);
+
+  test("starts again for one write", async () => {
+    const before = await writesOn("counted");
+    await stage.patchMachine("counted", { runStrategy: "Always" });
+    await stage.untilStatus("counted", "Running");
+    expect((await writesOn("counted")).slice(before.length)).toEqual([AGENT_STATUS]);
+  }, 120_000);
+
+  test("is deleted for four writes: asked to stop, off, released, finalizer", async () => {
+    const before = await writesOn("counted");
+    await stage.deleteMachines("counted");
+    const after = (await writesOn("counted")).slice(before.length);
+    expect(after.at(-1)).toBe(FINALIZER);
+    expect(after.length).toBeLessThanOrEqual(4);
+  }, 120_000);
+});
