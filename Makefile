@@ -32,8 +32,8 @@ node_modules/.package-lock.json: package-lock.json | packages
 	@touch $@
 
 .PHONY: demo
-demo: packages build ## starts a cluster of NODES=2 nodes here and boots examples/quickstart.yaml (KVM=1 shows them /dev/kvm)
-	@$(DEMO) up --nodes $(NODES) $(if $(KVM),--kvm)
+demo: packages build ## starts a cluster of NODES=2 nodes here and boots examples/quickstart.yaml (DEBIAN=1 offers that image too, KVM=1 shows the nodes /dev/kvm)
+	@$(DEMO) up --nodes $(NODES) $(if $(KVM),--kvm) $(if $(DEBIAN),--debian)
 
 .PHONY: ssh
 ssh: node_modules/.package-lock.json ## logs in to a guest of the demo: VM=hello NAMESPACE=default LOGIN=root

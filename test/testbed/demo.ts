@@ -8,7 +8,7 @@ import { RUNTIME_DIRECTORY, withLock } from "./lock.ts";
 import { printProgress } from "./progress.ts";
 
 /**
- * node test/testbed/demo.ts up [--nodes 2] [--kvm]
+ * node test/testbed/demo.ts up [--nodes 2] [--kvm] [--debian]
  * node test/testbed/demo.ts ssh NAME [--namespace default] [--user root] [-- COMMAND…]
  * node test/testbed/demo.ts console NAME [--namespace default]
  * node test/testbed/demo.ts down
@@ -19,6 +19,7 @@ const { values, positionals } = parseArgs({
   options: {
     nodes: { type: "string", default: "2" },
     kvm: { type: "boolean", default: false },
+    debian: { type: "boolean", default: false },
     namespace: { type: "string", default: "default" },
     user: { type: "string" },
   },
@@ -46,10 +47,10 @@ const alone = (action: () => Promise<void>): Promise<void> =>
 const main = async (): Promise<void> => {
   if (process.getuid?.() !== 0) throw new Error("the demo needs root: it makes network namespaces");
   const [verb, name = "hello", ...command] = positionals;
-  const { namespace, user } = values;
+  const { namespace, user, kvm, debian } = values;
   switch (verb) {
     case "up":
-      return alone(() => up({ nodes: nodeCount(), kvm: values.kvm, signal: interrupted.signal }));
+      return alone(() => up({ nodes: nodeCount(), kvm, debian, signal: interrupted.signal }));
     case "down":
       return alone(down);
     case "ssh":

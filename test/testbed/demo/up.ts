@@ -24,6 +24,8 @@ export interface UpOptions {
   readonly nodes: number;
   /** Shows the nodes /dev/kvm, for machines on which it works. */
   readonly kvm: boolean;
+  /** Offers debian.qcow2 beside tiny.qcow2, for examples/debian.yaml. */
+  readonly debian: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -117,6 +119,7 @@ export const up = async (options: UpOptions): Promise<void> => {
     directory: demoDirectory(),
     lifetime: "detached",
     nodes: Math.max(options.nodes, await countNodes()),
+    images: options.debian ? ["tiny", "debian"] : ["tiny"],
     program: "bundle",
     kvm: options.kvm,
     controllerFlags: [],
