@@ -71,8 +71,6 @@ const typeText = (schema: StructuralSchema): string => {
         : `map of string to ${typeText(schema.additionalProperties)}${range(undefined, schema.maxProperties, " entries")}`;
     case "boolean":
       return "boolean";
-    default:
-      return "integer or string";
   }
 };
 

@@ -8,7 +8,7 @@ import type { ValidationRule } from "./fields.ts";
  */
 export interface StructuralSchema {
   readonly description?: string;
-  readonly type?: "object" | "array" | "string" | "integer" | "boolean";
+  readonly type: "object" | "array" | "string" | "integer" | "boolean";
   readonly format?: string;
   readonly default?: unknown;
   readonly enum?: readonly string[];
@@ -40,7 +40,8 @@ export class NotStructuralError extends Error {
 }
 
 type JsonSchema = z.core.JSONSchema.BaseSchema;
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+/** What a schema says beyond its type. */
+type Constraints = Omit<StructuralSchema, "type">;
 
 const types = ["object", "array", "string", "integer", "boolean"] as const;
 
@@ -103,9 +104,14 @@ const incompatibility = (pattern: string): string | undefined => {
   if (/\\[sSwWbBpPuc]/.test(pattern)) return "name the characters: RE2 takes this class for ASCII only";
   const outsideClasses = pattern.replaceAll(/\\./g, "").replaceAll(/\[[^\]]*\]/g, "");
   if (outsideClasses.includes(".")) return "a dot stands for other characters in RE2";
-  // `a|b` would leave the anchors to one alternative each.
-  const anchored = /^\^.*\$$/s.test(pattern) && !/^[^()]*\|/.test(outsideClasses);
+  // ^a|b$ would leave one anchor to each alternative.
+  const anchored = /^\^.*\$$/s.test(pattern) && !withoutGroups(outsideClasses).includes("|");
   return anchored ? undefined : "it must be anchored at both ends";
+};
+
+const withoutGroups = (pattern: string): string => {
+  const shorter = pattern.replaceAll(/\([^()]*\)/g, "");
+  return shorter === pattern ? pattern : withoutGroups(shorter);
 };
 
 const patternOf = (pattern: string, path: string): string => {
@@ -115,7 +121,7 @@ const patternOf = (pattern: string, path: string): string => {
   return pattern.replaceAll("\\/", "/");
 };
 
-const stringConstraints = (schema: JsonSchema, path: string): StructuralSchema => {
+const stringConstraints = (schema: JsonSchema, path: string): Constraints => {
   const known = schema.format === undefined ? {} : formats[schema.format];
   if (known === undefined) {
     throw new NotStructuralError(path, `the API server checks no format "${schema.format}"; give a pattern`);
@@ -132,15 +138,9 @@ const stringConstraints = (schema: JsonSchema, path: string): StructuralSchema =
 
 const INT32 = 2 ** 31;
 
-const integerFormat = (schema: JsonSchema): StructuralSchema => {
+const integerConstraints = (schema: JsonSchema): Constraints => {
   const small = (schema.minimum ?? -Infinity) >= -INT32 && (schema.maximum ?? Infinity) < INT32;
   return { format: small ? "int32" : "int64" };
-};
-
-/** string | int, as in a port that may have a name: Kubernetes has an extension for just this union. */
-const isIntOrString = (schema: JsonSchema): boolean => {
-  const members = schema.anyOf?.map((member) => (isSchema(member) ? member.type : undefined)).toSorted();
-  return members?.length === 2 && members[0] === "integer" && members[1] === "string";
 };
 
 const refuseUnknownKeywords = (schema: JsonSchema, path: string): void => {
@@ -157,23 +157,23 @@ const refuseUnknownKeywords = (schema: JsonSchema, path: string): void => {
   }
 };
 
-const objectMembers = (schema: JsonSchema, path: string): StructuralSchema => {
+const objectMembers = (schema: JsonSchema, path: string): Constraints => {
   const { properties, additionalProperties } = schema;
-  const members: Mutable<StructuralSchema> = {};
   if (properties !== undefined) {
-    members.properties = Object.fromEntries(
-      Object.entries(properties).map(([name, member]) => [name, convert(member, `${path}.${name}`)]),
-    );
-    // strictObject: the API server refuses or prunes unknown fields anyway.
-    if (additionalProperties === undefined || additionalProperties === false) return members;
-    throw new NotStructuralError(path, "it has both named members and any others");
+    // strictObject says false: the API server refuses or prunes unknown fields anyway.
+    if (additionalProperties !== undefined && additionalProperties !== false)
+      throw new NotStructuralError(path, "it has both named members and any others");
+    const members = Object.entries(properties);
+    return {
+      properties: Object.fromEntries(
+        members.map(([name, member]) => [name, convert(member, `${path}.${name}`)]),
+      ),
+    };
   }
   if (!isSchema(additionalProperties)) throw new NotStructuralError(path, "it names no members");
-  if (schema["x-kubernetes-validations"] === undefined) {
+  if (schema["x-kubernetes-validations"] === undefined)
     throw new NotStructuralError(path, "nothing checks the keys of a map; give a rule for them");
-  }
-  members.additionalProperties = convert(additionalProperties, `${path}[*]`);
-  return members;
+  return { additionalProperties: convert(additionalProperties, `${path}[*]`) };
 };
 
 const typeOf = (schema: JsonSchema, path: string): (typeof types)[number] => {
@@ -183,12 +183,12 @@ const typeOf = (schema: JsonSchema, path: string): (typeof types)[number] => {
   throw new NotStructuralError(path, `its type is ${found}, not one of ${types.join(", ")}`);
 };
 
-const constraintsOf = (schema: JsonSchema, path: string): StructuralSchema => {
+const constraintsOf = (schema: JsonSchema, path: string): Constraints => {
   switch (typeOf(schema, path)) {
     case "string":
       return stringConstraints(schema, path);
     case "integer":
-      return integerFormat(schema);
+      return integerConstraints(schema);
     case "array":
       if (!isSchema(schema.items) || Array.isArray(schema.items)) {
         throw new NotStructuralError(path, "its items have no one schema");
@@ -204,7 +204,6 @@ const constraintsOf = (schema: JsonSchema, path: string): StructuralSchema => {
 const convert = (schema: JsonSchema | boolean, path: string): StructuralSchema => {
   if (typeof schema === "boolean") throw new NotStructuralError(path, "it may be anything");
   const described = schema.description === undefined ? {} : { description: schema.description };
-  if (isIntOrString(schema)) return { ...described, "x-kubernetes-int-or-string": true };
   refuseUnknownKeywords(schema, path);
   const entries = Object.entries(schema);
   return {

@@ -20,7 +20,8 @@ const places = (path: string, schema: StructuralSchema): readonly Place[] => [
 /** Every place below spec and status. */
 const placesOf = (resource: CustomResource): readonly Place[] => {
   const [version] = customResourceDefinition(resource).spec.versions;
-  const { spec = {}, status = {} } = version.schema.openAPIV3Schema.properties ?? {};
+  const { spec, status } = version.schema.openAPIV3Schema.properties ?? {};
+  if (spec === undefined || status === undefined) throw new Error("neither spec nor status");
   return [...places("spec", spec), ...places("status", status)];
 };
 
