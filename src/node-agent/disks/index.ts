@@ -1,5 +1,6 @@
 import { lookup as systemLookup } from "node:dns";
 import type { LookupFunction } from "node:net";
+import { networkInterfaces } from "node:os";
 import type { CachedImageStatus } from "../../api/hypervisor.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Files } from "../host/files.ts";
@@ -52,7 +53,10 @@ export interface DisksSettings {
   readonly importDirectory?: string | undefined;
   /** CIDRs that downloads may connect to although they are loopback, link-local or the node's own. */
   readonly allowedDownloadNetworks: readonly string[];
-  /** Addresses of the node, which downloads do not connect to. */
+  /**
+   * Addresses of the node that no interface of it has, such as one that a
+   * router translates. Downloads connect neither to these nor to its interfaces'.
+   */
   readonly nodeAddresses: () => readonly string[];
   readonly limits?: Partial<DiskLimits>;
   readonly run: RunCommand;
@@ -109,13 +113,17 @@ const onImage = async (
 
 const clockOf = ({ now }: DisksSettings): (() => Date) => now ?? (() => new Date());
 
+/** Of all interfaces, gateways of guests included: services of the node listen there too. */
+const interfaceAddresses = (): string[] =>
+  Object.values(networkInterfaces()).flatMap((entries) => (entries ?? []).map(({ address }) => address));
+
 const openCache = async (settings: DisksSettings, disks: RootDisks) => {
   const { stateDirectory, importDirectory, files, run } = settings;
   const limits: DiskLimits = { ...defaultLimits, ...settings.limits };
   const store = createImageStore(stateDirectory, files);
   const policy = createAddressPolicy({
     allowedNetworks: settings.allowedDownloadNetworks,
-    nodeAddresses: settings.nodeAddresses,
+    nodeAddresses: () => [...settings.nodeAddresses(), ...interfaceAddresses()],
   });
   const source = createHttpSource({ ...limits, policy, lookup: settings.lookup ?? systemLookup });
   const runFilter = settings.runFilter ?? spawnFilter;

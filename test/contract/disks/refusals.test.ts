@@ -1,9 +1,11 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { LookupAddress } from "node:dns";
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { DisksSettings } from "../../../src/node-agent/disks/index.ts";
 import type { AllocatedImage } from "../../../src/node-agent/disks/types.ts";
+import { runCommand } from "../../../src/node-agent/host/command.ts";
 import {
   diskOn,
   goodQcow2,
@@ -242,6 +244,25 @@ describe("a source is refused that", () => {
       expect(server.requests).toEqual([]);
     },
   );
+
+  test("is an address of any interface of the node, gateways of guests included", async () => {
+    const want = diskOn(imageAt("http://10.77.0.1:8080/image"));
+    const script = [
+      "ip link add gateway type bridge && ip address add 10.77.0.1/32 dev gateway && ip link set gateway up",
+      'exec "$@"',
+    ].join(" && ");
+    const agent = [
+      process.execPath,
+      join(import.meta.dirname, "fetching-agent.ts"),
+      stateDirectory,
+      JSON.stringify(want),
+    ];
+    const run = runCommand("unshare", ["--net", "sh", "-c", script, "sh", ...agent], {
+      signal,
+      timeoutMs: 60_000,
+    });
+    await expect(run).rejects.toThrow("nodes do not download from 10.77.0.1: it is an address of this node");
+  });
 
   test("has a name with one good and one bad address", async () => {
     const url = server.url("/image").replace("127.0.0.1", "mirror.example");
