@@ -1,5 +1,5 @@
 import type { Flavor } from "../../api/flavor.ts";
-import { parseQuantity } from "../../api/quantity.ts";
+import { bytesOf } from "../quantities.ts";
 
 /** What a flavor comes to in the units that hypervisors count in. */
 export type FlavorSizes =
@@ -23,7 +23,7 @@ export const flavorSizes = ({ spec }: Flavor): FlavorSizes => {
 };
 
 const wholeMiB = (field: string, quantity: string): number => {
-  const size = parseQuantity(quantity) / MIB;
+  const size = bytesOf(field, quantity) / MIB;
   if (!Number.isInteger(size) || size < 1)
     throw new RangeError(`${field}: "${quantity}" is not a whole number of MiB`);
   return size;

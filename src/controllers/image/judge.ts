@@ -1,6 +1,6 @@
 import type { CachedImageStatus } from "../../api/hypervisor.ts";
 import { type Image, type ImageRefusal, imageRefusals } from "../../api/image.ts";
-import { parseQuantity } from "../../api/quantity.ts";
+import { bytesOf } from "../quantities.ts";
 
 /** What one node says of an image. */
 export interface NodeReport {
@@ -59,21 +59,15 @@ export const judgeImage = (image: Image, reports: readonly NodeReport[]): ImageV
 
 /** What the API server's schema lets through and no node can follow. */
 const specProblem = ({ spec }: Image): string | undefined => {
-  const { url } = spec.source;
-  if (url !== undefined && !URL.canParse(url)) return `spec.source.url is not a URL: ${url}`;
-  return (
-    quantityProblem("spec.minimumDisk", spec.minimumDisk) ??
-    quantityProblem("spec.minimumMemory", spec.minimumMemory)
-  );
-};
-
-const quantityProblem = (field: string, value: string | undefined): string | undefined => {
-  if (value === undefined) return undefined;
+  const { source, minimumDisk, minimumMemory } = spec;
+  if (source.url !== undefined && !URL.canParse(source.url)) return `spec.source.url is not a URL: ${source.url}`;
   try {
-    parseQuantity(value);
+    if (minimumDisk !== undefined) bytesOf("spec.minimumDisk", minimumDisk);
+    if (minimumMemory !== undefined) bytesOf("spec.minimumMemory", minimumMemory);
     return undefined;
   } catch (error) {
-    return `${field}: ${error instanceof Error ? error.message : String(error)}`;
+    if (error instanceof RangeError) return error.message;
+    throw error;
   }
 };
 

@@ -48,15 +48,15 @@ const forToken =
     return reader.string().length > 0 ? undefined : "names no application";
   };
 
-const keyBodies: Readonly<Record<string, KeyBody>> = {
-  "ssh-ed25519": ed25519,
-  "ssh-rsa": rsa,
-  "ecdsa-sha2-nistp256": ecdsa("nistp256", 32),
-  "ecdsa-sha2-nistp384": ecdsa("nistp384", 48),
-  "ecdsa-sha2-nistp521": ecdsa("nistp521", 66),
-  "sk-ssh-ed25519@openssh.com": forToken(ed25519),
-  "sk-ecdsa-sha2-nistp256@openssh.com": forToken(ecdsa("nistp256", 32)),
-};
+const keyBodies: ReadonlyMap<string, KeyBody> = new Map([
+  ["ssh-ed25519", ed25519],
+  ["ssh-rsa", rsa],
+  ["ecdsa-sha2-nistp256", ecdsa("nistp256", 32)],
+  ["ecdsa-sha2-nistp384", ecdsa("nistp384", 48)],
+  ["ecdsa-sha2-nistp521", ecdsa("nistp521", 66)],
+  ["sk-ssh-ed25519@openssh.com", forToken(ed25519)],
+  ["sk-ecdsa-sha2-nistp256@openssh.com", forToken(ecdsa("nistp256", 32))],
+]);
 
 /**
  * Checks a public key in OpenSSH's format down to its structure, since sshd in
@@ -66,7 +66,7 @@ const keyBodies: Readonly<Record<string, KeyBody>> = {
  */
 export const judgePublicKey = (line: string): PublicKeyVerdict => {
   const [type = "", base64 = ""] = line.split(" ");
-  const body = keyBodies[type];
+  const body = keyBodies.get(type);
   if (body === undefined) return invalid(`is of an unknown type ${JSON.stringify(type)}`);
   const blob = Buffer.from(base64, "base64");
   if (blob.toString("base64").replaceAll("=", "") !== base64.replaceAll("=", ""))

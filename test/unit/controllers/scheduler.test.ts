@@ -1,0 +1,333 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { explainPlacement } from "../../../src/controllers/scheduler/explain.ts";
+import { rejectionOf } from "../../../src/controllers/scheduler/filters.ts";
+import { schedule } from "../../../src/controllers/scheduler/schedule.ts";
+import { totalScore } from "../../../src/controllers/scheduler/scores.ts";
+import {
+  addResources,
+  type Candidate,
+  candidateOf,
+  noResources,
+  type PlacementRequest,
+} from "../../../src/controllers/scheduler/types.ts";
+import { cachedImage, hypervisorWith, readyCondition, uidOf } from "./objects.ts";
+
+const request = (changes: Partial<PlacementRequest> = {}): PlacementRequest => ({
+  vcpus: 2,
+  memoryMiB: 1024,
+  diskMiB: 10_000,
+  imageUid: uidOf("tiny"),
+  firmware: "BIOS",
+  nodeSelector: {},
+  ...changes,
+});
+
+const node = (changes: Partial<Candidate> = {}): Candidate => ({
+  name: "node-1",
+  labels: {},
+  readiness: { kind: "ready" },
+  unschedulable: false,
+  zone: "north",
+  acceleration: "kvm",
+  firmwares: ["BIOS"],
+  allocatable: { vcpus: 8, memoryMiB: 8192, diskMiB: 100_000 },
+  allocated: noResources,
+  images: [],
+  ...changes,
+});
+
+describe("A filter", () => {
+  test.each<[string, Partial<PlacementRequest>, Partial<Candidate>, string | undefined]>([
+    ["lets a node pass that has everything", {}, {}, undefined],
+    [
+      "rejects a node that is not ready",
+      {},
+      { readiness: { kind: "not-ready", message: "is not ready (HeartbeatLost)" } },
+      "is not ready (HeartbeatLost)",
+    ],
+    ["rejects a cordoned node", {}, { unschedulable: true }, "is cordoned (spec.unschedulable)"],
+    ["lets the right zone pass", { availabilityZone: "north" }, {}, undefined],
+    ["rejects another zone", { availabilityZone: "south" }, {}, "is in zone north, not in south"],
+    [
+      "rejects a node without a zone when one is asked for",
+      { availabilityZone: "south" },
+      { zone: undefined },
+      "is in no zone, not in south",
+    ],
+    [
+      "lets a node with all labels pass",
+      { nodeSelector: { a: "1" } },
+      { labels: { a: "1", b: "2" } },
+      undefined,
+    ],
+    [
+      "names every label that is missing or different",
+      { nodeSelector: { gpu: "yes", disk: "fast", arch: "arm" } },
+      { labels: { disk: "slow", arch: "arm" } },
+      "lacks labels disk=fast, gpu=yes",
+    ],
+    [
+      "does not take an inherited property for a label",
+      { nodeSelector: { constructor: "x" } },
+      {},
+      "lacks label constructor=x",
+    ],
+    ["rejects a node without the firmware", { firmware: "UEFI" }, {}, "has no UEFI firmware"],
+    [
+      "rejects a node that refused the image",
+      {},
+      { images: [cachedImage({ state: "Failed", reason: "TooLarge" })] },
+      "refused the image (TooLarge)",
+    ],
+    [
+      "lets a node pass that could not fetch the image so far",
+      {},
+      { images: [cachedImage({ state: "Failed", reason: "FetchFailed" })] },
+      undefined,
+    ],
+    [
+      "lets a node pass that refused another image",
+      {},
+      { images: [cachedImage({ uid: uidOf("other"), state: "Failed", reason: "TooLarge" })] },
+      undefined,
+    ],
+    [
+      "lets a machine pass that takes the last CPU",
+      { vcpus: 2 },
+      { allocated: { ...noResources, vcpus: 6 } },
+      undefined,
+    ],
+    [
+      "rejects a node whose CPUs are given out",
+      { vcpus: 2 },
+      { allocated: { ...noResources, vcpus: 7 } },
+      "has too few virtual CPUs free for 2 (it gives out 8 in all)",
+    ],
+    [
+      "rejects a node whose memory is given out",
+      { memoryMiB: 1024 },
+      { allocated: { ...noResources, memoryMiB: 7169 } },
+      "has too little memory free for 1024 MiB (it gives out 8192 MiB in all)",
+    ],
+    [
+      "rejects a node whose disk is given out",
+      { diskMiB: 10_000 },
+      { allocated: { ...noResources, diskMiB: 90_001 } },
+      "has too little disk free for 10000 MiB (it gives out 100000 MiB in all)",
+    ],
+    [
+      "names what rules the node out for good before what is full today",
+      { availabilityZone: "south" },
+      { allocated: { vcpus: 8, memoryMiB: 8192, diskMiB: 100_000 } },
+      "is in zone north, not in south",
+    ],
+  ])("%s", (_, wanted, offered, expected) => {
+    expect(rejectionOf(request(wanted), node(offered))).toBe(expected);
+  });
+});
+
+describe("A score", () => {
+  const better = (a: Partial<Candidate>, b: Partial<Candidate>): boolean =>
+    totalScore(request(), node(a)) > totalScore(request(), node(b));
+
+  test.each<[string, Partial<Candidate>, Partial<Candidate>]>([
+    ["prefers the emptier node", {}, { allocated: { vcpus: 2, memoryMiB: 0, diskMiB: 0 } }],
+    [
+      "prefers the node of which a smaller share is given out",
+      {
+        allocatable: { vcpus: 64, memoryMiB: 65_536, diskMiB: 1 },
+        allocated: { vcpus: 8, memoryMiB: 8192, diskMiB: 0 },
+      },
+      { allocated: { vcpus: 2, memoryMiB: 2048, diskMiB: 0 } },
+    ],
+    ["prefers the node that holds the image", { images: [cachedImage()] }, {}],
+    ["prefers the node that is fetching the image", { images: [cachedImage({ state: "Fetching" })] }, {}],
+    [
+      "prefers holding the image to fetching it",
+      { images: [cachedImage()] },
+      { images: [cachedImage({ state: "Fetching" })] },
+    ],
+    [
+      "prefers much more room to the image at hand",
+      {},
+      { images: [cachedImage()], allocated: { vcpus: 2, memoryMiB: 2048, diskMiB: 0 } },
+    ],
+    [
+      "prefers hardware virtualisation to everything else",
+      { allocated: { vcpus: 6, memoryMiB: 7168, diskMiB: 0 } },
+      { acceleration: "tcg", images: [cachedImage()] },
+    ],
+  ])("%s", (_, winner, loser) => {
+    expect(better(winner, loser)).toBe(true);
+    expect(better(loser, winner)).toBe(false);
+  });
+
+  test("is a number for a node that gives out nothing", () => {
+    expect(totalScore(request(), node({ allocatable: noResources }))).toBe(200);
+  });
+});
+
+describe("The scheduler's view of a Hypervisor", () => {
+  test("counts capacity with overcommit, rounded down", () => {
+    const hypervisor = hypervisorWith(
+      { capacity: { cpus: 3, memoryMiB: 1001, diskMiB: 50 } },
+      {},
+      { cpuOvercommitPercent: 150, memoryOvercommitPercent: 50 },
+    );
+    expect(candidateOf(hypervisor, noResources).allocatable).toEqual({
+      vcpus: 4,
+      memoryMiB: 500,
+      diskMiB: 50,
+    });
+  });
+
+  test.each([
+    ["is ready when its agent says so", [readyCondition("True", "AgentReady")], undefined],
+    ["is not ready while the agent has said nothing", [], "its agent has not reported yet"],
+    [
+      "is not ready when Ready is Unknown",
+      [readyCondition("Unknown", "HeartbeatLost")],
+      "is not ready (HeartbeatLost)",
+    ],
+    [
+      "is not ready when Ready is False",
+      [readyCondition("False", "LibvirtUnavailable")],
+      "is not ready (LibvirtUnavailable)",
+    ],
+  ])("%s", (_, conditions, expected) => {
+    const candidate = candidateOf(hypervisorWith({ conditions }), noResources);
+    expect(rejectionOf(request({ vcpus: 1 }), candidate)).toBe(expected);
+  });
+
+  test("gives out nothing while the capacity is not known", () => {
+    const hypervisor = {
+      ...hypervisorWith(),
+      status: { conditions: [readyCondition("True", "AgentReady")] },
+    };
+    expect(candidateOf(hypervisor, noResources).allocatable).toEqual(noResources);
+  });
+});
+
+describe("A placement in words", () => {
+  test.each([
+    [
+      "no node at all",
+      [],
+      "There is no Hypervisor yet: start the node agent on a machine that shall run guests.",
+    ],
+    [
+      "one node",
+      [node({ unschedulable: true })],
+      "The only node cannot take the machine: node-1 is cordoned (spec.unschedulable).",
+    ],
+    [
+      "several nodes, by name",
+      [node({ name: "b", unschedulable: true }), node({ name: "a", firmwares: [] })],
+      "None of 2 nodes can take the machine: a has no BIOS firmware; b is cordoned (spec.unschedulable).",
+    ],
+    [
+      "the node that was chosen",
+      [node(), node({ name: "node-2", unschedulable: true })],
+      "Placed on node-1; 1 of 2 nodes could take the machine.",
+    ],
+  ])("%s", (_, nodes, expected) => {
+    expect(explainPlacement(schedule(request(), nodes))).toBe(expected);
+  });
+
+  test("stays within a condition's message whatever the number of nodes", () => {
+    const nodes = Array.from({ length: 5000 }, (_, index) =>
+      node({ name: `node-${index}`, unschedulable: true }),
+    );
+    const message = explainPlacement(schedule(request(), nodes));
+    expect(message.length).toBeLessThan(1024);
+    expect(message).toContain("; and 4984 more.");
+  });
+});
+
+const anyResources = fc.record({
+  vcpus: fc.integer({ min: 1, max: 8 }),
+  memoryMiB: fc.integer({ min: 64, max: 4096 }),
+  diskMiB: fc.integer({ min: 64, max: 40_000 }),
+});
+
+const anyNode = fc.record({
+  allocatable: anyResources,
+  unschedulable: fc.boolean(),
+  images: fc.constantFrom(
+    [],
+    [cachedImage()],
+    [cachedImage({ state: "Failed", reason: "Corrupt" as const })],
+  ),
+  acceleration: fc.constantFrom("kvm" as const, "tcg" as const, undefined),
+});
+
+const anyNodes = fc
+  .array(anyNode, { maxLength: 6 })
+  .map((list) => list.map((changes, index) => node({ ...changes, name: `node-${index}` })));
+
+describe("The scheduler", () => {
+  test("never gives out more than a node has, however many machines come", () => {
+    fc.assert(
+      fc.property(anyNodes, fc.array(anyResources, { maxLength: 30 }), (nodes, machines) => {
+        const given = new Map(nodes.map(({ name }) => [name, noResources]));
+        for (const resources of machines) {
+          const candidates = nodes.map((each) => ({
+            ...each,
+            allocated: given.get(each.name) ?? noResources,
+          }));
+          const choice = schedule(request(resources), candidates);
+          if (choice.kind === "placed")
+            given.set(choice.node, addResources(given.get(choice.node) ?? noResources, resources));
+          else expect(choice.rejections).toHaveLength(nodes.length);
+        }
+        for (const { name, allocatable } of nodes) {
+          const sum = given.get(name) ?? noResources;
+          expect(sum.vcpus).toBeLessThanOrEqual(allocatable.vcpus);
+          expect(sum.memoryMiB).toBeLessThanOrEqual(allocatable.memoryMiB);
+          expect(sum.diskMiB).toBeLessThanOrEqual(allocatable.diskMiB);
+        }
+      }),
+    );
+  });
+
+  test("chooses the same in whatever order the nodes come", () => {
+    fc.assert(
+      fc.property(
+        anyNodes.chain((nodes) =>
+          fc.tuple(fc.constant(nodes), fc.shuffledSubarray(nodes, { minLength: nodes.length })),
+        ),
+        anyResources,
+        ([nodes, shuffled], resources) => {
+          expect(schedule(request(resources), shuffled)).toEqual(schedule(request(resources), nodes));
+        },
+      ),
+    );
+  });
+
+  test("takes the first by name of equal nodes", () => {
+    const choice = schedule(request(), [node({ name: "b" }), node({ name: "a" }), node({ name: "c" })]);
+    expect(choice).toMatchObject({ kind: "placed", node: "a" });
+  });
+
+  test("spreads machines over equal nodes", () => {
+    const given = new Map<string, number>();
+    const nodes = ["a", "b", "c"];
+    for (let count = 0; count < 12; count += 1) {
+      const candidates = nodes.map((name) =>
+        node({
+          name,
+          allocatable: { vcpus: 16, memoryMiB: 16_384, diskMiB: 1_000_000 },
+          allocated: {
+            vcpus: 2 * (given.get(name) ?? 0),
+            memoryMiB: 1024 * (given.get(name) ?? 0),
+            diskMiB: 0,
+          },
+        }),
+      );
+      const choice = schedule(request(), candidates);
+      if (choice.kind === "placed") given.set(choice.node, (given.get(choice.node) ?? 0) + 1);
+    }
+    expect([...given.values()]).toEqual([4, 4, 4]);
+  });
+});
