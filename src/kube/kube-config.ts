@@ -50,7 +50,13 @@ export const serverOf = (config: KubeConfig): URL => {
     throw new Error("kubeconfig: no cluster for the current context; set current-context or name one");
   if (cluster.proxyUrl !== undefined)
     throw new Error(`kubeconfig: cluster ${cluster.name} has a proxy-url, which is not supported; remove it`);
-  return new URL(cluster.server.replace(/\/+$/u, ""));
+  const url = new URL(cluster.server.replace(/\/+$/u, ""));
+  if (url.protocol !== "https:" && !cluster.skipTLSVerify)
+    throw new Error(
+      `kubeconfig: ${cluster.server} is not https. If you did not name it, no kubeconfig was found: ` +
+        `set KUBECONFIG or pass --kubeconfig. If you did, set insecure-skip-tls-verify`,
+    );
+  return url;
 };
 
 /** Asks client-node, which knows certificates, tokens, token files, exec plugins and OIDC. */

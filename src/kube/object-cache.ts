@@ -17,6 +17,8 @@ export interface Change<T> {
 /** An object that exists but does not fit its schema. */
 export interface UnreadableObject {
   readonly key: ObjectKey;
+  /** Absent only if the server did not send one. */
+  readonly uid: string | undefined;
   readonly resourceVersion: string;
   /** What does not fit, in a sentence. */
   readonly message: string;
@@ -44,6 +46,7 @@ interface Entry<T> {
   /** The last readable version, also while `error` is set. */
   readonly object?: T;
   readonly error?: ObjectParseError;
+  readonly uid: string | undefined;
 }
 
 /** The objects of one kind by key, with indexes: memory and nothing else, so that it can be tested to the bottom. */
@@ -76,16 +79,16 @@ export class ObjectCache<T extends KubernetesObject> {
   /** Takes an object in; undefined when this version is known already. */
   upsert(raw: RawObject): Change<T> | undefined {
     const key = keyOf(raw);
-    const resourceVersion = raw.metadata.resourceVersion ?? "";
+    const { resourceVersion = "", uid } = raw.metadata;
     const known = this.#entries.get(formatKey(key));
     if (known !== undefined && known.resourceVersion === resourceVersion) return undefined;
     const before = known?.object;
     const decoded = this.#decode(raw);
     if ("error" in decoded) {
-      this.#put({ key, resourceVersion, error: decoded.error, ...(before && { object: before }) });
+      this.#put({ key, uid, resourceVersion, error: decoded.error, ...(before && { object: before }) });
       return { key, unreadable: true, ...(before && { before }) };
     }
-    this.#put({ key, resourceVersion, object: decoded.object });
+    this.#put({ key, uid, resourceVersion, object: decoded.object });
     return { key, unreadable: false, after: decoded.object, ...(before && { before }) };
   }
 
@@ -124,7 +127,8 @@ export class ObjectCache<T extends KubernetesObject> {
     return [...this.#unreadable].flatMap((id) => {
       const entry = this.#entries.get(id);
       if (entry?.error === undefined) return [];
-      return [{ key: entry.key, resourceVersion: entry.resourceVersion, message: entry.error.message }];
+      const { key, uid, resourceVersion, error } = entry;
+      return [{ key, uid, resourceVersion, message: error.message }];
     });
   }
 

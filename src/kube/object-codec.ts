@@ -12,6 +12,7 @@ export interface RawObject {
 interface RawMetadata {
   readonly name: string;
   readonly namespace?: string | undefined;
+  readonly uid?: string | undefined;
   readonly resourceVersion?: string | undefined;
   readonly [field: string]: unknown;
 }
@@ -36,6 +37,7 @@ const rawObject = z.looseObject({
   metadata: z.looseObject({
     name: z.string().min(1),
     namespace: z.string().optional(),
+    uid: z.string().optional(),
     resourceVersion: z.string().optional(),
   }),
 });

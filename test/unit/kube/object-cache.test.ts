@@ -76,7 +76,7 @@ describe("ObjectCache", () => {
       expect(names(cache.list())).toEqual(["b"]);
       expect(names(cache.byIndex("color", "red"))).toEqual(["b"]);
       expect(cache.unreadable()).toEqual([
-        { key: key("a"), resourceVersion: "3", message: expect.stringContaining("spec.color") },
+        { key: key("a"), uid: "uid-a", resourceVersion: "3", message: expect.stringContaining("spec.color") },
       ]);
       expect(() => cache.get(key("a"))).toThrow(UnreadableObjectError);
       expect(() => cache.get(key("a"))).toThrow(StalledError);
