@@ -156,6 +156,11 @@ export class FakeLibvirtServer {
     };
   }
 
+  /** How many calls of that procedure wait since hold(). */
+  waiting(procedure: ProcedureName): number {
+    return this.#held.get(procedure)?.length ?? 0;
+  }
+
   /** Sends bytes to every connection. */
   send(bytes: Uint8Array): void {
     for (const { socket } of this.#clients) socket.write(bytes);
