@@ -287,10 +287,21 @@ const release = async (settings: Settings, term: Term): Promise<void> => {
   const { options, clock, renewDeadlineMs } = settings;
   const leftMs = renewDeadlineMs - elapsedSince(clock, term.renewedAt);
   if (leftMs <= 0) return;
-  const spec = { ...term.lease.spec, holderIdentity: "", renewTime: microTime(clock.now()) };
-  // The caller's signal is aborted already; giving back has its own time.
-  const attempt = (signal: AbortSignal) => writeLease(options, term.lease, spec, signal);
+  const giveBack = (signal: AbortSignal): Promise<Lease> => {
+    const spec = { ...term.lease.spec, holderIdentity: "", renewTime: microTime(clock.now()) };
+    return writeLease(options, term.lease, spec, signal);
+  };
+  const attempt = async (signal: AbortSignal): Promise<void> => {
+    try {
+      await giveBack(signal);
+    } catch (error) {
+      // The end may have cut off a renewal that the server has done.
+      if (!isConflict(error) || (await lookAgain(settings, term, signal)) === "taken") throw error;
+      await giveBack(signal);
+    }
+  };
   try {
+    // The caller's signal is aborted already; giving back has its own time.
     await withDeadline(new AbortController().signal, leftMs, attempt, clock);
   } catch (error) {
     options.logger.warn({ err: error }, "could not give the lease back; the next leader waits for its end");

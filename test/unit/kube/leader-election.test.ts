@@ -45,6 +45,22 @@ describe("runLeaderElection", () => {
     await close();
   });
 
+  test("a graceful end in the middle of a renewal hands over too", async () => {
+    const { world, server, join, leaders, close } = createElectionWorld();
+    let weather = fair;
+    const first = join("a", { weather: () => weather });
+    await world.advance(1000);
+    join("b");
+    weather = { thereMs: 5, backMs: 1000, outcome: "arrives" };
+    const { writes } = server;
+    while (server.writes === writes) await world.advance(1);
+    weather = fair;
+    first.stop.abort();
+    await world.advance(3000);
+    expect(leaders()).toEqual(["b"]);
+    await close();
+  });
+
   test("a leader that dies is followed after the lease has run out, whatever the clocks of the hosts say", async () => {
     const { world, join, leaders, close } = createElectionWorld();
     const first = join("a", { skewMs: 3_600_000 });

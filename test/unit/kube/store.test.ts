@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { createKubeClient, type KubeClient } from "../../../src/kube/client.ts";
@@ -11,7 +12,7 @@ import { waitFor } from "../../testbed/wait.ts";
 const collection = "test.vireo.dev/v1/widgets";
 const at = (name: string, namespace = "shop") => ({ collection, namespace, name });
 const key = (name: string, namespace = "shop") => ({ namespace, name });
-const quick = { backoff: { initialMs: 2, maxMs: 20 }, idleTimeoutMs: 2_000, initialTimeoutMs: 1_000 };
+const quick = { backoff: { initialMs: 2, maxMs: 20 }, idleTimeoutMs: 10_000, initialTimeoutMs: 10_000 };
 
 let server: FakeKubeApiServer;
 let client: KubeClient;
@@ -22,7 +23,7 @@ const logger = createRecordingLogger();
 beforeEach(async () => {
   server = new FakeKubeApiServer();
   await server.start();
-  client = createKubeClient({ kubeConfig: server.kubeConfig(), requestTimeoutMs: 500 });
+  client = createKubeClient({ kubeConfig: server.kubeConfig(), requestTimeoutMs: 1_000 });
   stop = new AbortController();
   running = [];
   logger.lines.length = 0;
@@ -88,7 +89,7 @@ describe("createStore", () => {
   test("is not in sync before everything was read, and then has it", async () => {
     put("a", 1);
     server.failNext("watch", { kind: "silent" });
-    const store = startStore();
+    const store = startStore({ timings: { ...quick, initialTimeoutMs: 200 } });
     await waitFor("the first watch", () => server.requests.length > 0, { intervalMs: 2 });
     expect([store.synced, store.get(key("a")), store.list()]).toEqual([false, undefined, []]);
     await store.whenSynced(stop.signal);
@@ -320,6 +321,18 @@ describe("a store whose server misbehaves", () => {
     );
     put("a", 1);
     await expect(whenEqual(store)).resolves.toBe(true);
+  });
+
+  test("a long life gathers no listeners on the signal", async () => {
+    const store = await startSynced();
+    const before = getEventListeners(stop.signal, "abort").length;
+    for (let round = 0; round < 20; round += 1) {
+      if (round % 2 === 0) server.dropConnections();
+      else server.endWatches();
+      put("a", round);
+      await whenEqual(store);
+    }
+    expect(getEventListeners(stop.signal, "abort").length).toBeLessThanOrEqual(before + 1);
   });
 
   test("stopping returns while the server does not answer", async () => {
