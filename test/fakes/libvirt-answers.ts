@@ -79,7 +79,7 @@ export const answers: { readonly [K in ProcedureName]: Answer<(typeof procedures
   },
   domainShutdownFlags: (args, context) => {
     const domain = found(context, args);
-    context.domains.assertRunning(domain);
+    context.domains.assertAwake(domain);
     // The guest obeys, but not before the call has returned.
     setImmediate(() => {
       if (domain.id !== -1) context.domains.powerOff(domain);

@@ -160,6 +160,15 @@ export class FakeDomains {
     );
   }
 
+  /** Neither off nor paused, asleep or shutting down: in the same words. */
+  assertAwake(domain: FakeDomain): void {
+    if (domain.state === DomainState.RUNNING) return;
+    throw new FakeLibvirtError(
+      ErrorCode.OPERATION_INVALID,
+      "Requested operation is not valid: domain is not running",
+    );
+  }
+
   #end(domain: FakeDomain, reason: number, detail: number): void {
     const ended = refOf(domain);
     domain.id = -1;

@@ -8,7 +8,7 @@ import {
 } from "../../libvirt/index.ts";
 import { domainXml, type HostParts } from "./domain-xml/index.ts";
 import { domainName, vmUidOf } from "./owner.ts";
-import { isOn, powerOf, type Power } from "./power-state.ts";
+import { hearsPowerButton, isOn, powerOf, type Power } from "./power-state.ts";
 import { asRefusal } from "./refusal.ts";
 import { type Domain, DomainRefusedError } from "./types.ts";
 
@@ -16,6 +16,7 @@ import { type Domain, DomainRefusedError } from "./types.ts";
 interface Found extends Power {
   readonly vmUid: string;
   readonly ref: DomainRef;
+  readonly hearsPowerButton: boolean;
 }
 
 /**
@@ -38,6 +39,7 @@ const isGone = (error: unknown): boolean =>
   error instanceof LibvirtError && error.code === ErrorCode.NO_DOMAIN;
 
 const isAbsent = (found: Found | undefined): boolean => found === undefined;
+const isDeaf = (found: Found | undefined): boolean => found?.hearsPowerButton !== true;
 const isOff = (found: Found | undefined): boolean => found === undefined || !isOn(found);
 
 export const createDomainDriver = (libvirt: LibvirtVerbs): DomainDriver => {
@@ -46,7 +48,8 @@ export const createDomainDriver = (libvirt: LibvirtVerbs): DomainDriver => {
     const vmUid = vmUidOf(ref);
     if (vmUid === undefined) return undefined;
     try {
-      return { vmUid, ref, ...powerOf(await libvirt.domainState(ref, options)) };
+      const state = await libvirt.domainState(ref, options);
+      return { vmUid, ref, hearsPowerButton: hearsPowerButton(state), ...powerOf(state) };
     } catch (error) {
       if (isGone(error)) return undefined;
       throw error;
@@ -114,9 +117,9 @@ export const createDomainDriver = (libvirt: LibvirtVerbs): DomainDriver => {
     },
     pressPowerButton: async (vmUid, options) => {
       const found = await find(vmUid, options);
-      if (found === undefined || !isOn(found)) return;
+      if (found?.hearsPowerButton !== true) return;
       const flags = DomainShutdownFlags.ACPI_POWER_BTN;
-      await reach(vmUid, () => libvirt.shutdownDomain(found.ref, { ...options, flags }), isOff, options);
+      await reach(vmUid, () => libvirt.shutdownDomain(found.ref, { ...options, flags }), isDeaf, options);
     },
     cutPower: async (vmUid, options) => {
       const found = await find(vmUid, options);

@@ -29,7 +29,7 @@ export interface Domains {
   observe(vmUid: string, options: DomainsCallOptions): Promise<ObservedDomain | undefined>;
   /** Defines the guest as described and switches it on. One that is on stays as it is. */
   start(want: Domain, options: DomainsCallOptions): Promise<void>;
-  /** Presses the power button (ACPI) and returns at once. Does nothing to a guest that is off. */
+  /** Presses the power button (ACPI) and returns at once. A guest that is off, paused or going off is left alone. */
   shutdown(vmUid: string, options: DomainsCallOptions): Promise<void>;
   /** Cuts the power. Does nothing to a guest that is off. */
   destroy(vmUid: string, options: DomainsCallOptions): Promise<void>;

@@ -48,3 +48,7 @@ export const powerOf = ({ state, reason }: DomainStateAndReason): Power => {
 
 /** Whether the guest has a process that can be shut down or destroyed. */
 export const isOn = ({ exit }: Power): boolean => exit === undefined;
+
+/** libvirt refuses to press the power button of a guest that is paused, asleep, or shutting down already. */
+export const hearsPowerButton = ({ state }: DomainStateAndReason): boolean =>
+  state === DomainState.RUNNING || state === DomainState.BLOCKED;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 
-import { ErrorCode, openLibvirt, type LibvirtClient } from "../../../src/libvirt/index.ts";
+import { DomainState, ErrorCode, openLibvirt, type LibvirtClient } from "../../../src/libvirt/index.ts";
 import { createDomains, DomainRefusedError, type Domains } from "../../../src/node-agent/domains/index.ts";
 import { createFiles } from "../../../src/node-agent/host/files.ts";
 import { FakeLibvirtServer } from "../../fakes/libvirt-server.ts";
@@ -47,6 +47,31 @@ describe("domains, when libvirt does something else meanwhile", () => {
     await destroying;
     expect(await domains.observe(vmUid, { signal })).toMatchObject({ exit: "GuestShutdown" });
   });
+
+  test("a guest that begins to shut down by itself while its power button is pressed is no failure", async () => {
+    await domains.start(want, { signal });
+    const release = server.hold("domainShutdownFlags");
+    const pressing = domains.shutdown(vmUid, { signal });
+    await called("domainShutdownFlags", 1);
+    server.domains.byUuid(vmUid).state = DomainState.SHUTDOWN;
+    release();
+    await pressing;
+    expect(await domains.observe(vmUid, { signal })).toEqual({ vmUid, powerState: "Running" });
+  });
+
+  test.each([
+    ["is shutting down already", DomainState.SHUTDOWN],
+    ["is paused", DomainState.PAUSED],
+    ["sleeps", DomainState.PMSUSPENDED],
+  ])(
+    "the power button of a guest that %s is not pressed, since libvirt refuses that",
+    async (_what, state) => {
+      await domains.start(want, { signal });
+      server.domains.byUuid(vmUid).state = state;
+      await domains.shutdown(vmUid, { signal });
+      expect(server.calls).not.toContain("domainShutdownFlags");
+    },
+  );
 
   test("a guest that somebody starts meanwhile is no failure", async () => {
     const release = server.hold("domainCreateWithFlags");
