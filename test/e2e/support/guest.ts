@@ -54,15 +54,18 @@ const processIdOf = (node: TestNode, vmUid: string): number | undefined =>
       command.startsWith("qemu-system") && state !== "Z" && argumentsOf(pid).join(" ").includes(vmUid),
   )?.pid;
 
-/** The guest of a machine that has been placed. */
-export const guestOf = async (stage: Stage, name: string): Promise<Guest> => {
+/** The guest of a machine that has been placed; the key is the stage's own unless another is given. */
+export const guestOf = async (
+  stage: Stage,
+  name: string,
+  privateKeyFile = stage.privateKeyFile,
+): Promise<Guest> => {
   const { metadata, status } = await stage.machine(name);
   const [link] = status?.allocation?.interfaces ?? [];
   if (status?.nodeName === undefined || link === undefined)
     throw new Error(`machine ${name} has no place yet`);
   const node = stage.testbed.node(status.nodeName);
   const vmUid = metadata.uid;
-  const { privateKeyFile } = stage;
   const { address, macAddress } = link;
   const console = (): Promise<string> =>
     readFile(join(node.stateDirectory, "consoles", `${vmUid}.log`), "utf8").catch(
