@@ -22,7 +22,7 @@ export const readSeedMark = async (files: Files, path: string): Promise<string |
 export interface BuildSeed {
   /** Where the image is to be. */
   readonly path: string;
-  /** A directory of this machine for what is half-made; it is removed. */
+  /** A directory of this machine for the documents; it is removed. */
   readonly workDirectory: string;
   readonly documents: SeedDocuments;
   /** Goes into the image as its mark. */
@@ -37,7 +37,7 @@ export const buildSeed = async (
 ): Promise<void> => {
   const { run, files } = tools;
   const content = `${build.workDirectory}/content`;
-  const image = `${build.workDirectory}/seed.iso`;
+  const image = `${build.path}.new`;
   await files.remove(build.workDirectory);
   await files.ensureDirectory(content, { mode: 0o700 });
   for (const [name, text] of Object.entries(build.documents))
@@ -47,8 +47,9 @@ export const buildSeed = async (
     signal: build.signal,
     timeoutMs: BUILD_TIMEOUT_MS,
   });
+  await files.remove(build.workDirectory);
   await using written = await files.openForWriting(image, { mode: 0o444 });
   await written.sync();
+  // Last, so that a seed that is in its place has nothing half-made beside it.
   await files.rename(image, build.path);
-  await files.remove(build.workDirectory);
 };

@@ -1,3 +1,6 @@
+import type { CommandError } from "../host/command.ts";
+import { FetchFailed } from "./failure.ts";
+
 /** What a program that reads a stranger's file may use up. */
 export interface Confinement {
   readonly addressSpaceBytes: number;
@@ -41,5 +44,21 @@ export const confined = (program: readonly string[], bounds: Confinement): reado
   ],
 ];
 
-/** What `prlimit`, `unshare` and `setpriv` exit with when the program behind them does not exist. */
-export const PROGRAM_MISSING_EXIT_CODE = 127;
+/** What the programs of the chain exit with when the next one does not exist. */
+const PROGRAM_MISSING_EXIT_CODE = 127;
+/** How they begin what they have to say of themselves. */
+const CONFINEMENT_COMPLAINT = /^(prlimit|unshare|setpriv): /m;
+
+/**
+ * Why a confined program failed, if that says nothing of the file that it was
+ * to read: it must not be held against the image. Undefined when it may be.
+ */
+export const mishap = (error: CommandError): FetchFailed | undefined => {
+  const because = (what: string): FetchFailed =>
+    new FetchFailed("FetchFailed", `${what}: ${error.message}`, { cause: error });
+  if (error.failure === "not-found" || error.exitCode === PROGRAM_MISSING_EXIT_CODE)
+    return because("a program is missing on the node");
+  if (CONFINEMENT_COMPLAINT.test(error.stderr)) return because("a program cannot be confined on this node");
+  if (error.failure === "timeout" || error.failure === "aborted") return because("the node took too long");
+  return undefined;
+};

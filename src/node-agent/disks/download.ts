@@ -130,16 +130,18 @@ const usablePartial = async ({ files, recordPath, path, url }: DownloadOptions) 
 
 /**
  * Downloads a file, going on where an earlier attempt of this or of a former
- * agent got to. Resolves when all of it is on disk and durable.
+ * agent got to. Resolves when all of it is on disk and durable, with whether it
+ * was put together of several answers.
  *
  * Throws FetchFailed when it is worth trying again, ImageRefused when not.
  */
-export const download = async (options: DownloadOptions): Promise<void> => {
+export const download = async (options: DownloadOptions): Promise<{ readonly wasResumed: boolean }> => {
   const partial = await usablePartial(options);
-  if (partial !== undefined && partial.totalBytes === partial.durableBytes) return;
+  if (partial !== undefined && partial.totalBytes === partial.durableBytes) return { wasResumed: true };
   const transfer = await (partial === undefined ? startAnew(options) : goOn(partial, options));
   try {
     await receive(transfer, options);
+    return { wasResumed: transfer.offset > 0 };
   } finally {
     transfer.answer.discard();
   }

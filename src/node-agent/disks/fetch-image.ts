@@ -58,18 +58,43 @@ const urlOf = (text: string): URL => {
 };
 
 /** The file as it is served, whole, at `paths.download`. */
-const obtain = async ({ image, paths, context, requireSpace, signal }: Arrival): Promise<void> => {
+const obtain = async ({
+  image,
+  paths,
+  context,
+  requireSpace,
+  signal,
+}: Arrival): Promise<{ readonly wasResumed: boolean }> => {
   const { files, limits, source, importDirectory, onBytes } = context;
   const common = { path: paths.download, files, limits, requireSpace, signal };
-  if (image.file !== undefined) return importFile({ ...common, name: image.file, importDirectory });
+  if (image.file !== undefined) {
+    await importFile({ ...common, name: image.file, importDirectory });
+    return { wasResumed: false };
+  }
   const url = urlOf(image.url ?? "");
-  await download({ ...common, url, recordPath: paths.downloadRecord, source, onBytes });
+  return download({ ...common, url, recordPath: paths.downloadRecord, source, onBytes });
 };
 
 const verify = async ({ image, paths, context, signal }: Arrival): Promise<string> => {
   await using file = await context.files.openForReading(paths.download);
   if (file === undefined) throw new FetchFailed("FetchFailed", "the downloaded file has disappeared");
   return await verifyDigest(file, image.checksum, { signal });
+};
+
+const isMismatch = (error: unknown): boolean =>
+  error instanceof ImageRefused && error.reason === "ChecksumMismatch";
+
+/** Obtains and verifies. Parts that do not fit together are no reason to refuse an image: it is fetched in one piece. */
+const obtainVerified = async (arrival: Arrival): Promise<string> => {
+  const { wasResumed } = await obtain(arrival);
+  try {
+    return await verify(arrival);
+  } catch (error) {
+    if (!wasResumed || !isMismatch(error)) throw error;
+  }
+  await arrival.context.files.remove(arrival.paths.downloadRecord);
+  await obtain(arrival);
+  return verify(arrival);
 };
 
 /** The path of the disk image proper. A file that is not compressed stays where a later attempt looks for it. */
@@ -79,8 +104,10 @@ const unpackIfNeeded = async ({ image, paths, ...arrival }: Arrival): Promise<st
   const { files, runFilter, limits, oneAtATime } = context;
   const { compression } = image;
   const common = { files, runFilter, limits, requireSpace, signal };
-  await oneAtATime("unpack", () => unpack({ ...common, compression, from: paths.download, to: paths.disk }));
-  return paths.disk;
+  await oneAtATime("unpack", () =>
+    unpack({ ...common, compression, from: paths.download, to: paths.unpacked }),
+  );
+  return paths.unpacked;
 };
 
 const examine = async (
@@ -110,16 +137,12 @@ export const fetchImage = async (
   context: FetchContext,
   { signal }: { readonly signal: AbortSignal },
 ): Promise<StoredImage> => {
-  const { store, files } = context;
-  const paths = await store.incoming(image.uid, image.format);
+  const { store } = context;
+  const paths = await store.incoming(image.uid);
   const arrival: Arrival = { image, paths, context, requireSpace: spaceGuard(context), signal };
-  await obtain(arrival);
-  const checksum = await verify(arrival);
+  const checksum = await obtainVerified(arrival);
   const disk = await unpackIfNeeded(arrival);
   const { virtualSizeBytes } = await examine(disk, image.format, arrival);
   signal.throwIfAborted();
-  if (disk === paths.download) await files.rename(disk, paths.disk);
-  else await files.remove(paths.download);
-  await files.remove(paths.downloadRecord);
-  return store.publish(image.uid, { format: image.format, virtualSizeBytes, checksum });
+  return store.publish(image.uid, { format: image.format, virtualSizeBytes, checksum }, disk);
 };

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { checksum } from "../../api/fields.ts";
-import { type ImageFormat, imageFormats } from "../../api/image.ts";
+import { imageFormats } from "../../api/image.ts";
 import type { Files } from "../host/files.ts";
 import { isUid, uidPath } from "../host/paths.ts";
 import { readRecord, writeRecord } from "./record.ts";
@@ -12,15 +12,15 @@ import type { BackingImage } from "./types.ts";
  *
  *   images/<uid>/disk.<format>    the image: checked, durable, read-only
  *   images/<uid>/image.json       what was found out about it; its time is that of the last use
- *   images/.incoming/<uid>/       everything of an image that is not ready: the download, what is
- *                                 known of it, the unpacked content
+ *   images/.incoming/<uid>/       an image on its way in: the download, what is known of it, the
+ *                                 unpacked content, and "ready", which becomes images/<uid>
  *   images/.removed/<uid>/        an image on its way out
  *
  * A directory is renamed into its place when all that belongs in it is there,
  * and out of it before any of that goes: an image is there as a whole or not at all.
  */
 export interface ImageStore {
-  /** Makes the directories, and finishes removals that were cut short. */
+  /** Makes the directories, and finishes publishing and removing that was cut short. */
   prepare(): Promise<void>;
   /** UIDs of what is published, whole or not. */
   list(): Promise<readonly string[]>;
@@ -29,9 +29,9 @@ export interface ImageStore {
   /** The published image; undefined when there is none, or when it is not whole. */
   find(uid: string): Promise<StoredImage | undefined>;
   /** Paths for making an image; the directory is made. */
-  incoming(uid: string, format: ImageFormat): Promise<IncomingPaths>;
-  /** Makes an incoming image the published one. */
-  publish(uid: string, facts: ImageFacts): Promise<StoredImage>;
+  incoming(uid: string): Promise<IncomingPaths>;
+  /** Makes the file the published image, and removes what else came in for it. */
+  publish(uid: string, facts: ImageFacts, disk: string): Promise<StoredImage>;
   /** Whether a later attempt can go on from what has come. */
   isResumable(uid: string): Promise<boolean>;
   removeIncoming(uid: string): Promise<void>;
@@ -63,8 +63,8 @@ export interface IncomingPaths {
   readonly download: string;
   /** How far the download is. */
   readonly downloadRecord: string;
-  /** The disk image, when it is ready to be published. */
-  readonly disk: string;
+  /** The content of a download that is compressed. */
+  readonly unpacked: string;
 }
 
 /** QEMU's user must reach the images; nobody but root needs to list them. */
@@ -88,6 +88,9 @@ export const createImageStore = (stateDirectory: string, files: Files): ImageSto
     return { ...facts, uid, path, sizeBytes: disk.allocatedBytes, lastUsedAt: record.modifiedAt };
   };
 
+  const removeIncoming: ImageStore["removeIncoming"] = (uid) => files.remove(uidPath(incomingRoot, uid));
+  const listIncoming = async (): Promise<readonly string[]> => (await files.list(incomingRoot)).filter(isUid);
+
   const remove: ImageStore["remove"] = async (uid) => {
     const here = uidPath(published, uid);
     if ((await files.stat(here)) === undefined) return;
@@ -105,36 +108,41 @@ export const createImageStore = (stateDirectory: string, files: Files): ImageSto
       for (const directory of [published, incomingRoot, removedRoot])
         await files.ensureDirectory(directory, TRAVERSE_ONLY);
       for (const name of await files.list(removedRoot)) await files.remove(join(removedRoot, name));
+      for (const uid of await listIncoming()) if ((await find(uid)) !== undefined) await removeIncoming(uid);
     },
 
     list: async () => (await files.list(published)).filter(isUid),
-    listIncoming: async () => (await files.list(incomingRoot)).filter(isUid),
+    listIncoming,
 
-    async incoming(uid, format) {
+    async incoming(uid) {
       await files.ensureDirectory(uidPath(incomingRoot, uid), TRAVERSE_ONLY);
       return {
         download: uidPath(incomingRoot, uid, "download"),
         downloadRecord: downloadRecordPath(uid),
-        disk: uidPath(incomingRoot, uid, `disk.${format}`),
+        unpacked: uidPath(incomingRoot, uid, "unpacked"),
       };
     },
 
-    async publish(uid, facts) {
-      await using disk = await files.openForWriting(uidPath(incomingRoot, uid, `disk.${facts.format}`), {
-        mode: READ_ONLY,
-      });
-      await disk.sync();
-      await writeRecord(files, uidPath(incomingRoot, uid, "image.json"), facts);
+    async publish(uid, facts, disk) {
+      const ready = uidPath(incomingRoot, uid, "ready");
+      const path = join(ready, `disk.${facts.format}`);
+      await files.remove(ready);
+      await files.ensureDirectory(ready, TRAVERSE_ONLY);
+      await files.rename(disk, path);
+      await using sealed = await files.openForWriting(path, { mode: READ_ONLY });
+      await sealed.sync();
+      await writeRecord(files, join(ready, "image.json"), facts);
       // What is there now is not whole, or it would have been found.
       await remove(uid);
-      await files.rename(uidPath(incomingRoot, uid), uidPath(published, uid));
+      await files.rename(ready, uidPath(published, uid));
+      await removeIncoming(uid);
       const stored = await find(uid);
       if (stored === undefined) throw new Error(`image ${uid} is gone right after it was published`);
       return stored;
     },
 
     isResumable: async (uid) => (await files.stat(downloadRecordPath(uid))) !== undefined,
-    removeIncoming: (uid) => files.remove(uidPath(incomingRoot, uid)),
+    removeIncoming,
     touch: (uid, at) => files.touch(recordPath(uid), at),
     availableBytes: async () => (await files.space(published)).availableBytes,
   };

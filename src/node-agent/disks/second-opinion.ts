@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { ImageFormat } from "../../api/image.ts";
 import { CommandError, type RunCommand } from "../host/command.ts";
-import { confined, PROGRAM_MISSING_EXIT_CODE } from "./confined.ts";
+import { confined, mishap } from "./confined.ts";
 import { FetchFailed, ImageRefused } from "./failure.ts";
 import type { HeaderFacts } from "./image-format/inspect-header.ts";
 
@@ -32,24 +32,15 @@ interface Question {
 /** `qemu-img check` writes this, once for each structure, when the file ends too early. */
 const ENDS_TOO_EARLY = /exceeding the end of the file|is outside image/;
 
-/** An error that says nothing of the image, so that it is not held against it. */
-const mishap = (error: CommandError): FetchFailed | undefined => {
-  if (error.failure === "not-found" || error.exitCode === PROGRAM_MISSING_EXIT_CODE)
-    return new FetchFailed("FetchFailed", `a program is missing on the node: ${error.message}`, {
-      cause: error,
-    });
-  if (error.failure === "timeout" || error.failure === "aborted")
-    return new FetchFailed("FetchFailed", `the image could not be examined in time: ${error.message}`, {
-      cause: error,
-    });
-  if (error.stderr.includes("Permission denied"))
-    return new FetchFailed(
-      "FetchFailed",
-      `the image cannot be read by an unprivileged user; make the directories above the agent's state directory passable: ${error.message}`,
-      { cause: error },
-    );
-  return undefined;
-};
+/** The image is not to blame for the directories above it. */
+const unreachable = (error: CommandError): FetchFailed | undefined =>
+  error.stderr.includes("Permission denied")
+    ? new FetchFailed(
+        "FetchFailed",
+        `the image cannot be read by an unprivileged user; make the directories above the agent's state directory passable: ${error.message}`,
+        { cause: error },
+      )
+    : undefined;
 
 const verdict = (error: CommandError): ImageRefused => {
   const cause = { cause: error };
@@ -125,6 +116,6 @@ export const secondOpinion = async (run: RunCommand, question: Question): Promis
       );
     if (question.format === "qcow2") await check(run, question);
   } catch (error) {
-    throw error instanceof CommandError ? (mishap(error) ?? verdict(error)) : error;
+    throw error instanceof CommandError ? (mishap(error) ?? unreachable(error) ?? verdict(error)) : error;
   }
 };

@@ -3,7 +3,7 @@ import { CommandError } from "../host/command.ts";
 import type { Files } from "../host/files.ts";
 import type { RunFilter } from "../host/filter.ts";
 import { writeChunks } from "./chunk-writer.ts";
-import { confined, PROGRAM_MISSING_EXIT_CODE } from "./confined.ts";
+import { confined, mishap } from "./confined.ts";
 import { FetchFailed, ImageRefused } from "./failure.ts";
 import type { DiskLimits } from "./types.ts";
 
@@ -39,19 +39,12 @@ export interface UnpackOptions {
   readonly signal: AbortSignal;
 }
 
-const failureOfProgram = (error: CommandError, compression: Compression): Error => {
-  const cause = { cause: error };
-  if (error.failure === "not-found" || error.exitCode === PROGRAM_MISSING_EXIT_CODE)
-    return new FetchFailed("FetchFailed", `a program is missing on the node: ${error.message}`, cause);
-  if (error.failure === "timeout" || error.failure === "aborted")
-    return new FetchFailed("FetchFailed", `the image could not be unpacked in time: ${error.message}`, cause);
-  const complaint = error.stderr.slice(0, 200);
-  return new ImageRefused(
+const refusal = (error: CommandError, compression: Compression): ImageRefused =>
+  new ImageRefused(
     "DecompressionFailed",
-    `the file cannot be unpacked as ${compression}; check spec.compression of the Image, and that the file is whole (${complaint})`,
-    cause,
+    `the file cannot be unpacked as ${compression}; check spec.compression of the Image, and that the file is whole (${error.stderr.slice(0, 200)})`,
+    { cause: error },
   );
-};
 
 /** Unpacks a file in a confined process, into at most `maxFileBytes`. Throws ImageRefused or FetchFailed. */
 export const unpack = async (options: UnpackOptions): Promise<void> => {
@@ -77,6 +70,6 @@ export const unpack = async (options: UnpackOptions): Promise<void> => {
   await options
     .runFilter(file, args, { signal, timeoutMs: TIMEOUT_MS, input: packed, output })
     .catch((error: unknown) => {
-      throw error instanceof CommandError ? failureOfProgram(error, compression) : error;
+      throw error instanceof CommandError ? (mishap(error) ?? refusal(error, compression)) : error;
     });
 };

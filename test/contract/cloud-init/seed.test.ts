@@ -89,6 +89,13 @@ describe("a seed image", () => {
       "what a killed agent left half-made",
       (path: string) => mkdirSync(join(path, "../new/content/x"), { recursive: true }),
     ],
+    [
+      "an image that a killed agent left half-made",
+      (path: string) => {
+        rmSync(path);
+        writeFileSync(`${path}.new`, "half");
+      },
+    ],
     ["an image that was cut", (path: string) => truncateSync(path, 40_000)],
     ["a file that is no image", (path: string) => writeFileSync(path, "garbage")],
   ])("is made again in spite of %s", async (_sentence, spoil) => {

@@ -4,7 +4,7 @@ import { chmodSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { Disks } from "../../../src/node-agent/disks/index.ts";
-import { runCommand } from "../../../src/node-agent/host/command.ts";
+import { type RunCommand, runCommand } from "../../../src/node-agent/host/command.ts";
 import {
   diskOn,
   goodQcow2,
@@ -155,20 +155,19 @@ describe("the image cache", () => {
     expect(outcome).toMatchObject({ message: expect.stringContaining("passable") });
   });
 
-  test("asks again when a program of the node is missing, rather than blaming the image", async () => {
+  test.each([
+    ["a program of the node is missing", "qemu-img", "missing on the node"],
+    ["the node cannot confine a program", "--net", "cannot be confined"],
+  ])("asks again when %s, rather than blaming the image", async (_sentence, word, message) => {
     await disks.close();
-    disks = await openDisks(stateDirectory, {
-      run: (file, args, options) =>
-        runCommand(
-          file,
-          args.map((word) => (word === "qemu-img" ? "no-such-program" : word)),
-          options,
-        ),
-    });
+    const run: RunCommand = (file, args, options) =>
+      runCommand(
+        file,
+        args.map((arg) => (arg === word ? "--no-such-thing" : arg)),
+        options,
+      );
+    disks = await openDisks(stateDirectory, { run });
     const outcome = await settle(disks, diskOn(imageAt(server.url("/image"))));
-    expect(outcome).toMatchObject({
-      kind: "failed",
-      message: expect.stringContaining("missing on the node"),
-    });
+    expect(outcome).toMatchObject({ kind: "failed", message: expect.stringContaining(message) });
   });
 });

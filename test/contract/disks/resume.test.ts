@@ -124,6 +124,16 @@ describe("a download of a killed agent", () => {
     expect(server.requests.map(({ range }) => range)).toEqual([undefined, undefined]);
   });
 
+  test("is fetched in one piece when the parts do not fit together", async () => {
+    const other = goodQcow2();
+    const image = imageAt(server.url("/image"), { checksum: sha256(other) });
+    server.serve("/image", { bytes: good, etag: '"one"', holdAfter: 500_000 });
+    await killAfter(image, 300_000);
+    server.serve("/image", { bytes: other, etag: '"one"' });
+    expect((await finish(image)).equals(other)).toBe(true);
+    expect(server.requests.map(({ range }) => range !== undefined)).toEqual([false, true, false]);
+  });
+
   test.each([
     ["whose record was cut", (image: AllocatedImage) => truncateSync(incoming(image, "download.json"), 5)],
     ["whose bytes were cut", (image: AllocatedImage) => truncateSync(incoming(image, "download"), 5)],

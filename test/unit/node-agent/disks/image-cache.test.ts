@@ -41,7 +41,7 @@ class FakeStore implements ImageStore {
   list = async () => [...this.published.keys()];
   listIncoming = async () => [...this.halfMade];
   find = async (uid: string) => this.published.get(uid);
-  incoming = async () => ({ download: "", downloadRecord: "", disk: "" });
+  incoming = async () => ({ download: "", downloadRecord: "", unpacked: "" });
   publish = async (uid: string) => this.put(uid, 0);
   isResumable = async (uid: string) => this.resumable.has(uid);
   removeIncoming = async (uid: string) => {
