@@ -1,3 +1,4 @@
+import { isTrue } from "../api/condition.ts";
 import type { VirtualMachine } from "../api/virtual-machine.ts";
 import {
   type Change,
@@ -77,8 +78,9 @@ export const createAgent = (options: AgentOptions): Agent => ({
   },
 });
 
-/** What this process wrote itself needs no second look. */
+/** What this process wrote itself needs no second look, and of a machine that was released nothing is left. */
 const uidsToLookAt = ({ before, after }: Change<VirtualMachine>, machines: MachineView): string[] => {
+  if (after === undefined && isTrue(before?.status?.conditions, "Released")) return [];
   if (after !== undefined && machines.isOwnWrite(after)) return [];
   return [...new Set([before, after].flatMap((object) => object?.metadata.uid ?? []))];
 };

@@ -50,22 +50,30 @@ export const reconcileMachine = async (
 };
 
 /**
- * No object, and the store is in sync: what is left of the machine here is
- * nobody's. An object that exists but cannot be read is somebody's, and it
- * does not tell its UID: while there is one, nothing is removed.
+ * No machine of this node has this UID, and the store is in sync. Before data
+ * is destroyed, two mistakes are ruled out: an object that exists but cannot be
+ * read is somebody's, and does not tell its UID; and a machine whose status was
+ * lost or changed is no longer among this node's, but it is not nobody's.
  */
 const removeOrphan = async (
   uid: string,
-  { store, logger }: AgentOptions,
+  { store, machines, logger }: AgentOptions,
   context: StepContext,
   signal: AbortSignal,
 ): Promise<void> => {
   const [unreadable] = store.unreadable();
-  if (unreadable === undefined) return removeGuest(uid, context, { signal });
-  logger.warn(
-    { uid, unreadable: unreadable.message },
-    "an orphan is left alone while a machine cannot be read",
-  );
+  if (unreadable !== undefined) {
+    logger.warn(
+      { uid, unreadable: unreadable.message },
+      "an orphan is left alone while a machine cannot be read",
+    );
+    return;
+  }
+  if (await machines.existsInCluster(uid, { signal })) {
+    logger.warn({ uid }, "a guest is left alone: its machine exists, and its status does not name this node");
+    return;
+  }
+  await removeGuest(uid, context, { signal });
 };
 
 /** The grace period must outlive this process: it is written down before the power button is pressed. */

@@ -35,6 +35,8 @@ export interface MachineView {
   list(): readonly VirtualMachine[];
   /** Whether the watch only brought back what this process wrote itself. */
   isOwnWrite(machine: VirtualMachine): boolean;
+  /** Asks the API server whether any VirtualMachine of the cluster has this UID, wherever it was placed. */
+  existsInCluster(uid: string, options: { signal: AbortSignal }): Promise<boolean>;
   /** Writes the status unless it is said already. */
   say(machine: VirtualMachine, apply: MachineStatusApply, options: { signal: AbortSignal }): Promise<void>;
 }
@@ -64,6 +66,10 @@ export const createMachineView = (store: Store<VirtualMachine>, client: KubeClie
     },
     list: () => store.list().map(newest),
     isOwnWrite,
+    existsInCluster: async (uid, { signal }) => {
+      const { items } = await client.listRaw(virtualMachines, { signal });
+      return items.some(({ metadata }) => metadata.uid === uid);
+    },
     say: async (machine, apply, { signal }) => {
       if (alreadySaid(machine, apply)) return;
       const options = { fieldManager: FIELD_MANAGER, force: true, signal };

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
+import { networks } from "../../src/api/network.ts";
 import { type VirtualMachine, virtualMachines } from "../../src/api/virtual-machine.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
@@ -199,6 +200,6 @@ describe(`${KILLS} kills at random points, seed ${SEED}`, () => {
       throw new Error(JSON.stringify(now));
     });
     expect(await leftovers()).toEqual(baseline);
-    await stage.testbed.kubectl(["wait", "network/test", "--for=jsonpath={.status.addresses.allocated}=0"]);
+    await stage.until(networks, "test", ({ status }) => status?.addresses?.allocated === 0);
   }, 300_000);
 });

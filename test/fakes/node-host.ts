@@ -22,6 +22,8 @@ export class FakeNode {
   readonly guarded = new Set<string>();
   readonly domains = new Map<string, ObservedDomain>();
   machine: VirtualMachine | undefined;
+  /** The machine exists, but its status does not name this node. */
+  elsewhere = false;
   statusWrites = 0;
   starts = 0;
   /** Guests end when the power button is pressed; a deaf one does not. */
@@ -105,6 +107,7 @@ export class FakeNode {
     get: (uid) => (this.machine?.metadata.uid === uid ? this.machine : undefined),
     list: () => (this.machine === undefined ? [] : [this.machine]),
     isOwnWrite: () => false,
+    existsInCluster: async () => this.elsewhere,
     say: (_machine, apply) =>
       this.#effect(() => {
         const { machine } = this;

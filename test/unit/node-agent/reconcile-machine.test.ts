@@ -185,6 +185,16 @@ describe("reconcileMachine", () => {
     expect(world.node.leftovers).toEqual([]);
   });
 
+  test("a guest whose machine exists without naming this node is left alone", async () => {
+    const world = new World();
+    await world.settle();
+    world.node.machine = undefined;
+    world.node.elsewhere = true;
+    const before = world.node.leftovers;
+    await world.settle();
+    expect(world.node.leftovers).toEqual(before);
+  });
+
   test("a machine that runs once runs once, wherever the agent is killed", async () => {
     for (let effect = 1; effect <= 12; effect += 1) {
       const world = new World();
