@@ -113,6 +113,23 @@ describe.each(backends)("filters, with the kernel's own packets and iptables-%s"
     }
   });
 
+  test("a service that is published on a node's address is refused, wherever it is translated to", async () => {
+    const { node, alpha, world } = topology;
+    const published = connect(NODE_ADDRESS, 30080);
+    const toPort = ["-d", NODE_ADDRESS, "-p", "tcp", "--dport", "30080"];
+    const translated = ["-j", "DNAT", "--to-destination", "192.0.2.2:80"];
+    await iptables("-t", "nat", "-A", "PREROUTING", ...toPort, ...translated);
+    try {
+      expect(await alpha.succeeds(published)).toBe(false);
+      await filters.tearDown({ signal });
+      expect(await alpha.succeeds(published)).toBe(true);
+    } finally {
+      await iptables("-t", "nat", "-F", "PREROUTING");
+    }
+    expect(await world.succeeds(connect(NODE_ADDRESS, 80))).toBe(true);
+    expect(await node.succeeds(ping("192.0.2.2"))).toBe(true);
+  });
+
   test("a guest that sends from another address is not heard, not even by the node", async () => {
     const { alpha, world, node } = topology;
     await alpha.run(["ip", "address", "add", "10.0.0.66/32", "dev", GUEST_DEVICE]);
