@@ -87,12 +87,13 @@ export class Channel {
     this.#resolveEnded(reason);
   }
 
-  async close(): Promise<void> {
+  /** Ends the channel and resolves when its socket is closed. */
+  async close(reason: Error = new ClosedError("the connection was closed by this side")): Promise<void> {
     const closed = new Promise<void>((resolve) => {
       if (this.#socket.closed) resolve();
       else this.#socket.once("close", () => resolve());
     });
-    this.end(new ClosedError("the connection was closed by this side"));
+    this.end(reason);
     await closed;
   }
 

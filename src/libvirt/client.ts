@@ -96,8 +96,9 @@ class ReconnectingClient {
   }
 
   async close(): Promise<void> {
-    this.#closing.abort(new ClosedError("the client was closed"));
-    await this.#session?.close();
+    const reason = new ClosedError("the client was closed");
+    this.#closing.abort(reason);
+    await this.#session?.close(reason);
     await this.#running;
   }
 
@@ -121,25 +122,26 @@ class ReconnectingClient {
         events: [...this.#eventListeners.keys()],
         onEvent: (kind, event) => this.#eventListeners.get(kind)?.tell(event),
       });
-      return await this.#use(session, signal);
+      const reason = await this.#use(session, signal);
+      // The calls on its other connections are lost for the same reason.
+      await session.close(reason);
+      return reason;
     } catch (error) {
       return asError(error);
     }
   }
 
+  /** Resolves with the reason when the session has ended. */
   async #use(session: Session, signal: AbortSignal): Promise<Error> {
+    // Closed while the last reply was on its way: close() has not seen this session.
+    if (signal.aborted) return asError(signal.reason);
     const connectedAt = performance.now();
-    try {
-      // Closed while the last reply was on its way: close() has not seen this session.
-      signal.throwIfAborted();
-      this.#session = session;
-      this.connectedListeners.tell();
-      return await session.ended;
-    } finally {
-      this.#session = undefined;
-      this.#backOff.succeeded(performance.now() - connectedAt);
-      await session.close();
-    }
+    this.#session = session;
+    this.connectedListeners.tell();
+    const reason = await session.ended;
+    this.#session = undefined;
+    this.#backOff.succeeded(performance.now() - connectedAt);
+    return reason;
   }
 }
 

@@ -52,8 +52,8 @@ export interface LibvirtConnection extends LibvirtVerbs {
     listener: (event: DomainEvents[K]) => void,
     options?: CallOptions,
   ): Promise<() => void>;
-  /** Ends the connection; what is under way rejects. */
-  close(): Promise<void>;
+  /** Ends the connection; what is under way rejects, with `reason` as its cause. Default: a ClosedError. */
+  close(reason?: Error): Promise<void>;
 }
 
 /** Connects, authenticates and opens. Rejects with ConnectError. */
@@ -92,6 +92,6 @@ const connectionOn = (channel: Channel): LibvirtConnection => {
     },
     call: (procedure, args, options) => channel.call(procedure, args, options),
     subscribe: (kind, listener, options) => subscriptions.add(kind, listener, options),
-    close: () => channel.close(),
+    close: (reason) => channel.close(reason),
   };
 };

@@ -1,4 +1,5 @@
 import { connectLibvirt, type ConnectOptions, type LibvirtConnection } from "./connection.ts";
+import { asError } from "./errors.ts";
 import type { DomainEventKind, DomainEvents } from "./events.ts";
 import type { Lane } from "./types.ts";
 
@@ -14,7 +15,8 @@ export interface Session {
   readonly ended: Promise<Error>;
   /** The connection for the next call of that lane. */
   connectionOf(lane: Lane): LibvirtConnection;
-  close(): Promise<void>;
+  /** Ends all connections, for that reason. */
+  close(reason: Error): Promise<void>;
 }
 
 /** Opens all connections and registers for events. Rejects when any of it fails, leaving nothing open. */
@@ -23,8 +25,8 @@ export const openSession = async (options: SessionOptions): Promise<Session> => 
     Array.from({ length: 1 + options.longConnections }, () => connectLibvirt(options)),
   );
   const connections = opened.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
-  const close = async (): Promise<void> => {
-    await Promise.all(connections.map((connection) => connection.close()));
+  const close = async (reason: Error): Promise<void> => {
+    await Promise.all(connections.map((connection) => connection.close(reason)));
   };
   try {
     for (const result of opened) if (result.status === "rejected") throw result.reason;
@@ -36,7 +38,7 @@ export const openSession = async (options: SessionOptions): Promise<Session> => 
       close,
     };
   } catch (error) {
-    await close();
+    await close(asError(error));
     throw error;
   }
 };

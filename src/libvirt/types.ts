@@ -122,6 +122,11 @@ export interface LibvirtVerbs {
   /**
    * Ends the domain's process. With `graceful` libvirt only asks it (SIGTERM)
    * and fails when it does not end; without, it kills it in the end (SIGKILL).
+   *
+   * An error does not mean that the domain runs. When the guest ends by itself
+   * meanwhile, or when libvirtd has just been started and is still taking hold
+   * of its guests, libvirt may say that there is no such domain although it was
+   * this very call that ended it: read the state again.
    */
   destroyDomain(domain: DomainRef, options?: CallOptions & { readonly graceful?: boolean }): Promise<void>;
   /**

@@ -70,7 +70,11 @@ describe("a client", () => {
     });
     server.next("domainGetXmlDesc", { kind: "garble", bytes: () => Buffer.alloc(4) });
     const dom = await client.defineDomain(guestXml("guest"));
+    server.hold("connectGetHostname");
+    const bystander = client.hostname().catch((error: Error) => error);
     await expect(client.domainXml(dom)).rejects.toMatchObject({ name: "OutcomeUnknownError" });
+    // Not because we closed its connection, but because of what made us do it.
+    expect(await bystander).toMatchObject({ cause: expect.objectContaining({ name: "ProtocolError" }) });
     await soon("the disconnection", () => disconnections === 1);
     await client.whenConnected();
     await soon("the old connections are gone", () => server.connections === 4);
