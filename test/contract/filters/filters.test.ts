@@ -19,7 +19,13 @@ const ping = (address: string, ...options: readonly string[]): Argv => [
   ...options,
   address,
 ];
-const connect = (address: string, port: number): Argv => ["nc", "-z", "-w", "1", address, String(port)];
+/** Opens a TCP connection and closes it. */
+const connect = (address: string, port: number, ...options: readonly string[]): Argv => [
+  "socat",
+  "-u",
+  "/dev/null",
+  [`TCP4:${address}:${port}`, "connect-timeout=1", ...options].join(","),
+];
 
 type Place = "alpha" | "beta" | "world" | "node";
 /** What happens, whether it is allowed, who does it, and how. */
@@ -45,7 +51,7 @@ const flows: readonly (readonly [string, boolean, Place, Argv])[] = [
     "another node opens ssh on a guest",
     true,
     "world",
-    ["nc", "-z", "-w", "1", "-s", OTHER_NODE_ADDRESS, "10.0.0.11", "22"],
+    connect("10.0.0.11", 22, `bind=${OTHER_NODE_ADDRESS}`),
   ],
   ["the world reaches the node as before", true, "world", connect(NODE_ADDRESS, 80)],
 ];

@@ -61,9 +61,13 @@ const filterOf = ({ vmUid, host }: (typeof machines)["alpha" | "beta"]): GuestFi
 const listen = async (namespace: NetworkNamespace): Promise<void> => {
   for (const port of PORTS) {
     await namespace.startDaemon(`port-${port}`, ["socat", `TCP4-LISTEN:${port},fork,reuseaddr`, "EXEC:cat"]);
-    await waitFor(`port ${port}`, () => namespace.succeeds(["nc", "-z", "127.0.0.1", String(port)]), {
-      intervalMs: 10,
-    });
+    await waitFor(
+      `port ${port}`,
+      () => namespace.succeeds(["socat", "-u", "/dev/null", `TCP4:127.0.0.1:${port}`]),
+      {
+        intervalMs: 10,
+      },
+    );
   }
 };
 
