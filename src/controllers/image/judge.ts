@@ -60,7 +60,8 @@ export const judgeImage = (image: Image, reports: readonly NodeReport[]): ImageV
 /** What the API server's schema lets through and no node can follow. */
 const specProblem = ({ spec }: Image): string | undefined => {
   const { source, minimumDisk, minimumMemory } = spec;
-  if (source.url !== undefined && !URL.canParse(source.url)) return `spec.source.url is not a URL: ${source.url}`;
+  if (source.url !== undefined && !URL.canParse(source.url))
+    return `spec.source.url is not a URL: ${source.url}`;
   try {
     if (minimumDisk !== undefined) bytesOf("spec.minimumDisk", minimumDisk);
     if (minimumMemory !== undefined) bytesOf("spec.minimumMemory", minimumMemory);

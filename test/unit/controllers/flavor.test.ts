@@ -19,7 +19,11 @@ describe("A Flavor", () => {
 
   test.each([
     ["is no whole number of MiB", { memory: "100M" }, 'spec.memory: "100M" is not a whole number of MiB'],
-    ["is more than can be counted", { disk: "99999999T" }, 'spec.disk: "99999999T" is more than Vireo can count'],
+    [
+      "is more than can be counted",
+      { disk: "99999999T" },
+      'spec.disk: "99999999T" is more than Vireo can count',
+    ],
   ])("whose size %s is stalled", (_, spec, message) => {
     expect(flavorStatus(flavorWith(spec), NOW).conditions).toMatchObject([
       { type: "Ready", status: "False", reason: "Invalid", message: `${message}. Make another Flavor.` },

@@ -1,0 +1,62 @@
+import type { Hypervisor } from "../../../src/api/hypervisor.ts";
+import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
+import { candidateOf, noResources } from "../../../src/controllers/scheduler/types.ts";
+import type { MachineDecision } from "../../../src/controllers/virtual-machine/decide.ts";
+import type { PlacedFacts, UnplacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
+import type { Placement } from "../../../src/controllers/virtual-machine/reservations.ts";
+import type { MachineStatus } from "../../../src/controllers/virtual-machine/status.ts";
+import {
+  allocationWith,
+  flavorWith,
+  hypervisorWith,
+  imageWith,
+  keyPairWith,
+  machineWith,
+  networkWith,
+} from "./objects.ts";
+
+/** A machine that could be placed on node-1 at once. */
+export const unplacedFacts = (changes: Partial<UnplacedFacts> = {}): UnplacedFacts => ({
+  kind: "unplaced",
+  machine: machineWith(),
+  image: imageWith(),
+  imageReports: [],
+  flavor: flavorWith(),
+  keyPairs: [{ name: "me", keyPair: keyPairWith() }],
+  networks: [{ name: "lan", network: networkWith(), takenAddresses: new Set() }],
+  allNetworks: [networkWith()],
+  takenMacAddresses: new Set(),
+  nodes: [candidateOf(hypervisorWith(), noResources)],
+  reserved: undefined,
+  unreadableMachines: 0,
+  seenForMs: 1000,
+  ...changes,
+});
+
+export const placedFacts = (machine: VirtualMachine, hypervisor: Hypervisor | undefined): PlacedFacts => ({
+  kind: "placed",
+  machine,
+  nodeName: "node-1",
+  hypervisor,
+});
+
+export const placement = (address = "10.0.0.2", nodeName = "node-1"): Placement => ({
+  nodeName,
+  allocation: allocationWith(address),
+  explanation: `Placed on ${nodeName}.`,
+});
+
+export const statusOf = ({ steps }: MachineDecision): MachineStatus => {
+  for (const step of steps) if (step.kind === "apply-status") return step.status;
+  throw new Error(`no status is written: ${JSON.stringify(steps)}`);
+};
+
+/** The steps in short: "add-finalizer", "apply-status", "Warning NodeLost". */
+export const stepsOf = ({ steps }: MachineDecision): readonly string[] =>
+  steps.map((step) =>
+    step.kind === "announce" ? `${step.announcement.type} ${step.announcement.reason}` : step.kind,
+  );
+
+/** Conditions in short, in order: "Ready=False Unschedulable". */
+export const conditionsOf = (decision: MachineDecision): readonly string[] =>
+  statusOf(decision).conditions.map(({ type, status, reason }) => `${type}=${status} ${reason}`);
