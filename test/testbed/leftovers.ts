@@ -6,6 +6,8 @@ import { argumentsOf, processesInNamespaceOf } from "./process-table.ts";
 
 /** Folders below /var/lib/vireo with one entry per machine. The image cache is meant to stay. */
 const MACHINE_DIRECTORIES = ["disks", "seeds", "consoles"];
+/** Where libvirt keeps the boot variables of guests with UEFI, in a node's directory. */
+const NVRAM_DIRECTORY = "lib-libvirt/qemu/nvram";
 /** Devices of the agent start with these; `vireo-gw` stays as long as a network is in use. */
 const TAP = /^(vtap\w+)/;
 
@@ -51,10 +53,17 @@ const rules = async (node: TestNode): Promise<readonly string[]> =>
 const sets = async (node: TestNode): Promise<readonly string[]> =>
   linesOf(await node.run(["ipset", "list", "-name"])).map((name) => `ipset ${name}`);
 
+const entriesOf = (directory: string): Promise<readonly string[]> =>
+  readdir(directory).catch((error: NodeJS.ErrnoException) => {
+    // Made with its first entry.
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+
 const files = async (node: TestNode): Promise<readonly string[]> => {
-  const found: string[] = [];
+  const found = (await entriesOf(join(node.directory, NVRAM_DIRECTORY))).map((name) => `file nvram/${name}`);
   for (const directory of MACHINE_DIRECTORIES) {
-    const entries = await readdir(join(node.stateDirectory, directory)).catch(() => []);
+    const entries = await entriesOf(join(node.stateDirectory, directory));
     found.push(...entries.map((name) => `file ${directory}/${name}`));
   }
   return found;

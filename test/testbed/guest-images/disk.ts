@@ -1,7 +1,8 @@
-import { open, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { run } from "../programs.ts";
+import { EFI_PARTITION, writeBootLoaders } from "./boot-loader.ts";
 
 export interface DiskOptions {
   /** Tree that becomes the root file system; it holds /boot/vmlinuz and /boot/initrd. */
@@ -19,60 +20,30 @@ export interface DiskOptions {
 
 const MIB = 1024 * 1024;
 const SECTOR = 512;
-/** The first MiB holds the partition table and the boot loader. */
-const PARTITION_START = MIB;
-/** Boot code in the first sector; what follows in it is the partition table. */
-const BOOT_CODE_BYTES = 440;
-const GRUB_MODULES = ["biosdisk", "part_msdos", "ext2", "linux"];
-
-const writeAt = async (file: string, content: Buffer, position: number): Promise<void> => {
-  const handle = await open(file, "r+");
-  try {
-    await handle.write(content, 0, content.length, position);
-  } finally {
-    await handle.close();
-  }
-};
-
-/** GRUB for the BIOS, written by hand: grub-install would want a block device. */
-const writeBootLoader = async (disk: string, options: DiskOptions): Promise<void> => {
-  const configuration = join(options.workDirectory, "grub.cfg");
-  const core = join(options.workDirectory, "core.img");
-  await writeFile(
-    configuration,
-    `set root=(hd0,msdos1)\nlinux /boot/vmlinuz ${options.kernelArguments}\ninitrd /boot/initrd\nboot\n`,
-  );
-  await run("grub-mkimage", [
-    "--format=i386-pc",
-    "--prefix=(hd0,msdos1)/boot/grub",
-    `--config=${configuration}`,
-    `--output=${core}`,
-    ...GRUB_MODULES,
-  ]);
-  const boot = await readFile("/usr/lib/grub/i386-pc/boot.img");
-  await writeAt(disk, boot.subarray(0, BOOT_CODE_BYTES), 0);
-  const coreBytes = await readFile(core);
-  if (coreBytes.length > PARTITION_START - SECTOR) throw new Error("GRUB does not fit before the partition");
-  // grub-mkimage has linked it for the sector behind the boot code.
-  await writeAt(disk, coreBytes, SECTOR);
-};
+/** The root partition is the first in the table and the last on the disk, where it can grow. */
+const ROOT_START = EFI_PARTITION.start + EFI_PARTITION.size;
+const PARTITION_TABLE = [
+  "label: dos",
+  `start=${ROOT_START / SECTOR}, type=83, bootable`,
+  `start=${EFI_PARTITION.start / SECTOR}, size=${EFI_PARTITION.size / SECTOR}, type=ef`,
+];
 
 /**
- * Makes a bootable qcow2 disk of a tree, as root but without mounts and loop
- * devices, which containers lack. Resolves with the file's size in bytes.
+ * Makes a qcow2 disk of a tree. It boots with BIOS and with UEFI. Needs root,
+ * but neither mounts nor loop devices, which containers lack. Resolves with the
+ * file's size in bytes.
  */
 export const makeDisk = async (options: DiskOptions): Promise<number> => {
-  const disk = join(options.workDirectory, "disk.raw");
+  const { workDirectory } = options;
+  const disk = join(workDirectory, "disk.raw");
   await writeFile(disk, "");
   await truncate(disk, options.sizeMiB * MIB);
-  await run("sfdisk", ["--quiet", disk], {
-    stdin: `label: dos\nstart=${PARTITION_START / SECTOR}, type=83, bootable\n`,
-  });
-  const placement = ["-E", `offset=${PARTITION_START}`, "-d", options.root];
-  const size = `${options.sizeMiB - PARTITION_START / MIB}m`;
+  await run("sfdisk", ["--quiet", disk], { stdin: `${PARTITION_TABLE.join("\n")}\n` });
+  const placement = ["-E", `offset=${ROOT_START}`, "-d", options.root];
+  const size = `${options.sizeMiB - ROOT_START / MIB}m`;
   // Without -b the size would be read in blocks of 1 KiB.
   await run("mke2fs", ["-q", "-t", "ext4", "-L", "root", "-m", "0", "-b", "4096", ...placement, disk, size]);
-  await writeBootLoader(disk, options);
+  await writeBootLoaders({ disk, workDirectory, kernelArguments: options.kernelArguments });
   const compression = options.compressed ? ["-c", "-o", "compression_type=zstd"] : [];
   await run("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", ...compression, disk, options.output], {
     timeoutMs: 10 * 60_000,

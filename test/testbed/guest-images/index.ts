@@ -37,7 +37,7 @@ interface Recipe {
   readonly duration: string;
 }
 
-const COMMON_SOURCES = ["disk.ts", "debian-packages.ts"];
+const COMMON_SOURCES = ["disk.ts", "boot-loader.ts", "debian-packages.ts"];
 
 const RECIPES: Readonly<Record<GuestImageKind, Recipe>> = {
   tiny: { build: buildTiny, sources: ["tiny.ts", "tiny"], duration: "about 20 s" },

@@ -30,6 +30,7 @@ const SYSTEM_MODULES = [
   "isofs",
   "nls_utf8",
   "pvpanic_pci",
+  "efivarfs",
 ];
 
 const KERNEL_ARGUMENTS = "console=tty0 console=ttyS0 quiet loglevel=3 panic=-1";
