@@ -34,14 +34,14 @@ await build({
   banner: { js: `#!/usr/bin/env node\n${common.banner?.["js"] ?? ""}` },
 });
 chmodSync(program, 0o755);
-await build({ ...common, entryPoints: [join(root, "src/libvirt/index.ts")], outfile: join(dist, "libvirt.js") });
+await build({
+  ...common,
+  entryPoints: [join(root, "src/libvirt/index.ts")],
+  outfile: join(dist, "libvirt.js"),
+});
 
-execFileSync(
-  process.execPath,
-  [
-    join(root, "node_modules/typescript/bin/tsc"),
-    ...["--project", join(root, "tsconfig.libvirt.json")],
-    ...["--outDir", join(dist, "types")],
-  ],
-  { stdio: "inherit" },
-);
+const compiler = join(root, "node_modules/typescript/bin/tsc");
+const project = join(root, "tsconfig.libvirt.json");
+execFileSync(process.execPath, [compiler, "--project", project, "--outDir", join(dist, "types")], {
+  stdio: "inherit",
+});

@@ -10,6 +10,7 @@ import {
 } from "../kube/index.ts";
 import type { Filters } from "./filters/index.ts";
 import { reconcileMachine } from "./reconcile-machine.ts";
+import type { AgentMetrics } from "./metrics.ts";
 import type { MachineView } from "./report.ts";
 import { createStepContext } from "./step-context.ts";
 import type { StepContext } from "./steps.ts";
@@ -32,6 +33,7 @@ export interface AgentOptions {
   readonly events: EventRecorder;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  readonly agentMetrics: AgentMetrics;
   readonly now: () => Date;
   /** How often everything is looked at without a cause, in ms. */
   readonly sweepMs: number;

@@ -1,5 +1,5 @@
 import type { Acceleration } from "../api/hypervisor.ts";
-import type { Logger, Metrics } from "../kube/index.ts";
+import type { Logger } from "../kube/index.ts";
 import type { LibvirtClient } from "../libvirt/index.ts";
 import type { AgentOptions } from "./agent.ts";
 import { createCloudInit } from "./cloud-init/index.ts";
@@ -11,6 +11,7 @@ import { runCommand } from "./host/command.ts";
 import { hostFacts, nodeAddresses } from "./host/facts.ts";
 import { createFiles, type Files } from "./host/files.ts";
 import type { NodeFacts } from "./hypervisor-status.ts";
+import type { AgentMetrics } from "./metrics.ts";
 import { createLinks, isGuestDevice } from "./links/index.ts";
 import { once } from "./once.ts";
 
@@ -29,7 +30,7 @@ export interface HostOptions {
   readonly config: NodeAgentConfig;
   readonly libvirt: LibvirtClient;
   readonly logger: Logger;
-  readonly metrics: Metrics;
+  readonly metrics: AgentMetrics;
   readonly signal: AbortSignal;
 }
 
@@ -40,7 +41,7 @@ const architectures: Readonly<Record<string, string>> = { x64: "x86_64", arm64: 
 
 /** The one place where the rooms' implementations are chosen. */
 export const openHost = async (options: HostOptions): Promise<Host> => {
-  const { config, libvirt, logger, signal } = options;
+  const { config, libvirt, logger, metrics, signal } = options;
   const { stateDirectory } = config;
   const roots = [stateDirectory, ...(config.importDirectory === undefined ? [] : [config.importDirectory])];
   const files = createFiles({ roots });
@@ -56,6 +57,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     files,
     logger,
     now: () => new Date(),
+    metrics: metrics.disks,
   });
   const domains = createDomains({ libvirt, stateDirectory, files });
   const acceleration = probedOnce(

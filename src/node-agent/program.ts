@@ -24,6 +24,7 @@ import { checkClusterIdentity } from "./cluster-identity.ts";
 import type { NodeAgentConfig } from "./config.ts";
 import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
+import { type AgentMetrics, createAgentMetrics } from "./metrics.ts";
 import { createMachineView } from "./report.ts";
 
 const SWEEP_MS = 60_000;
@@ -37,6 +38,7 @@ interface Parts {
   readonly config: NodeAgentConfig;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  readonly agentMetrics: AgentMetrics;
   readonly client: KubeClient;
   readonly host: Host;
 }
@@ -54,8 +56,9 @@ export const runNodeAgent = async (
   const client = createKubeClient({ kubeConfig, metrics, userAgent: "vireo-node-agent" });
   const libvirt = openLibvirt({ socketPath: config.libvirtSocket });
   libvirt.onDisconnected((err) => logger.warn({ err }, "libvirtd cannot be reached; guests are not touched"));
-  const host = await openHost({ config, libvirt, logger, metrics, signal });
-  const parts: Parts = { config, logger, metrics, client, host };
+  const agentMetrics = createAgentMetrics(metrics);
+  const host = await openHost({ config, libvirt, logger, metrics: agentMetrics, signal });
+  const parts: Parts = { config, logger, metrics, agentMetrics, client, host };
   try {
     await prepareNode(parts, signal);
     await runTogether(tasksOf(parts, signal), signal);
@@ -93,7 +96,7 @@ const readClusterUid = async (client: KubeClient, logger: Logger, signal: AbortS
   }
 };
 
-const tasksOf = ({ config, logger, metrics, client, host }: Parts, signal: AbortSignal) => {
+const tasksOf = ({ config, logger, metrics, agentMetrics, client, host }: Parts, signal: AbortSignal) => {
   const { nodeName } = config;
   const events = createEventRecorder({
     client,
@@ -135,14 +138,17 @@ const tasksOf = ({ config, logger, metrics, client, host }: Parts, signal: Abort
     metrics,
     now,
   });
+  const machines = createMachineView(store, client);
+  agentMetrics.follow(() => machines.list());
   const agent = createAgent({
     nodeName,
     store,
-    machines: createMachineView(store, client),
+    machines,
     rooms: host.rooms,
     events,
     logger,
     metrics,
+    agentMetrics,
     now,
     sweepMs: SWEEP_MS,
     workers: WORKERS,

@@ -46,27 +46,26 @@ export const reconcileMachine = async (
   });
   await options.machines.say(latest, apply, { signal });
   announce(options.events, machine, apply);
+  options.agentMetrics.machineChanged(machine, apply);
   return nextLook(decision, outcome);
 };
 
 /**
  * No machine of this node has this UID, and the store is in sync. Before data
- * is destroyed, two mistakes are ruled out: an object that exists but cannot be
- * read is somebody's, and does not tell its UID; and a machine whose status was
- * lost or changed is no longer among this node's, but it is not nobody's.
+ * is destroyed, two mistakes are ruled out: an object that cannot be read is
+ * not among the store's machines, and a machine whose status was lost or
+ * changed is no longer among this node's; neither is nobody's.
  */
 const removeOrphan = async (
   uid: string,
-  { store, machines, logger }: AgentOptions,
+  { store, machines, rooms, logger, agentMetrics }: AgentOptions,
   context: StepContext,
   signal: AbortSignal,
 ): Promise<void> => {
-  const [unreadable] = store.unreadable();
+  if (!(await isAnywhere(uid, rooms, signal))) return;
+  const unreadable = store.unreadable().find((object) => object.uid === uid);
   if (unreadable !== undefined) {
-    logger.warn(
-      { uid, unreadable: unreadable.message },
-      "an orphan is left alone while a machine cannot be read",
-    );
+    logger.warn({ uid, err: unreadable.message }, "a guest is left alone: its machine cannot be read");
     return;
   }
   if (await machines.existsInCluster(uid, { signal })) {
@@ -74,6 +73,19 @@ const removeOrphan = async (
     return;
   }
   await removeGuest(uid, context, { signal });
+  agentMetrics.orphanRemoved();
+  logger.info({ uid }, "removed what was left of a machine that no longer exists");
+};
+
+const isAnywhere = async (
+  uid: string,
+  rooms: AgentOptions["rooms"],
+  signal: AbortSignal,
+): Promise<boolean> => {
+  const { domains, disks, cloudInit, links } = rooms;
+  if ((await domains.observe(uid, { signal })) !== undefined) return true;
+  const lists = await Promise.all([disks, cloudInit, links].map((room) => room.list({ signal })));
+  return lists.some((uids) => uids.includes(uid));
 };
 
 /** The grace period must outlive this process: it is written down before the power button is pressed. */

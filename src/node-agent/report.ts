@@ -37,7 +37,11 @@ export interface MachineView {
   isOwnWrite(machine: VirtualMachine): boolean;
   /** Asks the API server whether any VirtualMachine of the cluster has this UID, wherever it was placed. */
   existsInCluster(uid: string, options: { signal: AbortSignal }): Promise<boolean>;
-  /** Writes the status unless it is said already. */
+  /**
+   * Writes the status unless it is said already. Bound to the newest version
+   * that is known: a machine that was made anew under the same name must not
+   * get the old one's status, and the API server checks no UID there.
+   */
   say(machine: VirtualMachine, apply: MachineStatusApply, options: { signal: AbortSignal }): Promise<void>;
 }
 
@@ -59,11 +63,13 @@ export const createMachineView = (store: Store<VirtualMachine>, client: KubeClie
     if (after === undefined && before !== undefined) written.delete(before.metadata.uid);
   });
 
+  const get = (uid: string): VirtualMachine | undefined => {
+    const [stored] = store.byIndex("uid", uid);
+    return stored === undefined ? undefined : newest(stored);
+  };
+
   return {
-    get: (uid) => {
-      const [stored] = store.byIndex("uid", uid);
-      return stored === undefined ? undefined : newest(stored);
-    },
+    get,
     list: () => store.list().map(newest),
     isOwnWrite,
     existsInCluster: async (uid, { signal }) => {
@@ -73,7 +79,9 @@ export const createMachineView = (store: Store<VirtualMachine>, client: KubeClie
     say: async (machine, apply, { signal }) => {
       if (alreadySaid(machine, apply)) return;
       const options = { fieldManager: FIELD_MANAGER, force: true, signal };
-      const answer = await client.applyStatus(virtualMachines, apply, options);
+      const { resourceVersion } = (get(machine.metadata.uid) ?? machine).metadata;
+      const body = { ...apply, metadata: { ...apply.metadata, resourceVersion } };
+      const answer = await client.applyStatus(virtualMachines, body, options);
       written.set(answer.metadata.uid, answer);
     },
   };

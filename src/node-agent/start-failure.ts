@@ -1,4 +1,4 @@
-import { NotSentError, OutcomeUnknownError } from "../libvirt/errors.ts";
+import { NotSentError, OutcomeUnknownError } from "../libvirt/index.ts";
 
 /**
  * Whether an error says something about this start, to be told on the object

@@ -7,40 +7,46 @@ export interface Look {
   readonly lookAtAll: () => void;
 }
 
-/** Every machine, and everything on the host that carries our mark, whether its object is still there or not. */
+/**
+ * Regularly looks at every machine, and at everything on the host that carries
+ * our mark, whether its object is still there or not.
+ */
 export const sweepRegularly = async (
   options: AgentOptions,
   look: Look,
   signal: AbortSignal,
 ): Promise<void> => {
-  const { store, machines, rooms, logger, sweepMs } = options;
-  const complain = (what: string) => (err: unknown) => {
-    if (!signal.aborted) logger.warn({ err }, `${what}; the next sweep tries again`);
-  };
-  const lookAtFound = async (listed: Promise<readonly string[]>): Promise<void> => {
-    for (const uid of await listed) look.lookAt(uid);
-  };
   try {
-    await store.whenSynced(signal);
+    await options.store.whenSynced(signal);
     for (;;) {
-      look.lookAtAll();
-      const { domains, disks, cloudInit, links } = rooms;
-      await Promise.all([
-        lookAtFound(domains.list({ signal }).then((found) => found.map(({ vmUid }) => vmUid))).catch(
-          complain("cannot list the domains"),
-        ),
-        lookAtFound(disks.list({ signal })).catch(complain("cannot list the disks")),
-        lookAtFound(cloudInit.list({ signal })).catch(complain("cannot list the seeds")),
-        lookAtFound(links.list({ signal })).catch(complain("cannot list the links")),
-        disks
-          .evict(new Set(machines.list().flatMap(({ status }) => status?.allocation?.image.uid ?? [])), {
-            signal,
-          })
-          .catch(complain("cannot evict unused images")),
-      ]);
-      await sleep(systemClock, sweepMs, signal);
+      await sweep(options, look, signal);
+      await sleep(systemClock, options.sweepMs, signal);
     }
   } catch (error) {
     if (!signal.aborted) throw error;
   }
+};
+
+const sweep = async ({ store, machines, rooms, logger }: AgentOptions, look: Look, signal: AbortSignal) => {
+  const { domains, disks, cloudInit, links } = rooms;
+  const attempt = async (what: string, work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (err) {
+      if (!signal.aborted) logger.warn({ err }, `cannot ${what}; the next sweep tries again`);
+    }
+  };
+  look.lookAtAll();
+  await attempt("list the domains", async () => {
+    for (const { vmUid } of await domains.list({ signal })) look.lookAt(vmUid);
+  });
+  for (const room of [disks, cloudInit, links]) {
+    await attempt("list what is on the host", async () => {
+      for (const uid of await room.list({ signal })) look.lookAt(uid);
+    });
+  }
+  // The image of a machine that cannot be read is not known.
+  if (store.unreadable().length > 0) return;
+  const inUse = machines.list().flatMap(({ status }) => status?.allocation?.image.uid ?? []);
+  await attempt("evict unused images", () => disks.evict(new Set(inUse), { signal }));
 };

@@ -183,6 +183,7 @@ describe(`${KILLS} kills at random points, seed ${SEED}`, () => {
           await expectWitnessUntouched();
         }
       }
+      expect([...tally.values()].reduce((sum, count) => sum + count, 0)).toBe(KILLS);
       say([...tally].map(([what, count]) => `${count} x ${what}`).join(", "));
       await untilSettled();
       await expectHostsAsDeclared();

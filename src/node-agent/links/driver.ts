@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { RunCommand } from "../host/command.ts";
-import type { ObservedDevice, ObservedLinks, Plan, Step } from "./plan.ts";
+import { isEmpty, type ObservedDevice, type ObservedLinks, type Plan, type Step } from "./plan.ts";
 import { renderBatch } from "./render.ts";
 
 /** Looks at the node's links and changes them, with iproute2 and procps. */
@@ -39,6 +39,14 @@ const device = z.object({
 const route = z.object({ dst: z.string(), dev: z.string().optional() });
 const neighbour = z.object({ dst: z.string(), dev: z.string(), lladdr: z.string().optional() });
 
+const netconf = z.object({
+  interface: z.string(),
+  family: z.string(),
+  forwarding: z.boolean().optional(),
+  rp_filter: z.string().optional(),
+  proxy_neigh: z.boolean().optional(),
+});
+
 /** iproute2 leaves an empty object where it filtered an entry out. */
 const listOf = <T extends z.ZodType>(entry: T) =>
   z
@@ -47,14 +55,25 @@ const listOf = <T extends z.ZodType>(entry: T) =>
     .pipe(z.array(entry));
 
 /** What OBSERVE prints: one line of JSON for each of its lines. */
-const observation = z.tuple([listOf(device), listOf(route), listOf(neighbour)]);
+const observation = z.tuple([listOf(device), listOf(route), listOf(neighbour), listOf(netconf)]);
 
-const OBSERVE = "address show\nroute show table main\nneighbour show nud permanent\n";
+const OBSERVE = "address show\nroute show table main\nneighbour show nud permanent\nnetconf show\n";
 
 const kindOf = ({ linkinfo }: z.output<typeof device>): string | undefined =>
   linkinfo?.info_kind === "tun" && linkinfo.info_data?.type === "tap" ? "tap" : linkinfo?.info_kind;
 
-const deviceOf = (entry: z.output<typeof device>): ObservedDevice => ({
+/** Devices whose settings are those of a guest's tap (render.ts), as far as netlink tells them. */
+const routingDevices = (entries: readonly z.output<typeof netconf>[]): ReadonlySet<string> =>
+  new Set(
+    entries
+      .filter(({ family }) => family === "inet")
+      .filter(
+        (entry) => entry.forwarding === true && entry.proxy_neigh === true && entry.rp_filter === "strict",
+      )
+      .map((entry) => entry.interface),
+  );
+
+const deviceOf = (entry: z.output<typeof device>, routing: ReadonlySet<string>): ObservedDevice => ({
   name: entry.ifname,
   kind: kindOf(entry),
   alias: entry.ifalias,
@@ -64,16 +83,44 @@ const deviceOf = (entry: z.output<typeof device>): ObservedDevice => ({
   addresses: entry.addr_info
     .filter(({ family }) => family === "inet")
     .map(({ local, prefixlen }) => `${local}/${prefixlen}`),
+  routesForGuest: routing.has(entry.ifname),
 });
 
 /** Reads the output of `ip -json -details -batch -` for OBSERVE. */
 export const parseObservation = (stdout: string): ObservedLinks => {
   const lines = stdout.split("\n").filter((line) => line.trim() !== "");
-  const [devices, routes, neighbours] = observation.parse(lines.map((line): unknown => JSON.parse(line)));
+  const [devices, routes, neighbours, settings] = observation.parse(
+    lines.map((line): unknown => JSON.parse(line)),
+  );
+  const routing = routingDevices(settings);
   return {
-    devices: devices.map(deviceOf),
+    devices: devices.map((entry) => deviceOf(entry, routing)),
     routes: routes.map(({ dst, dev }) => ({ destination: dst, device: dev })),
     neighbours: neighbours.map(({ dst, dev, lladdr }) => ({ address: dst, device: dev, macAddress: lladdr })),
+  };
+};
+
+/**
+ * How long an observation may serve several verbs, in ms. A look at the node
+ * costs a process; when all machines are looked at in turn, one look does.
+ */
+const OBSERVATION_LIFE_MS = 1_000;
+
+/** Shares what was observed a moment ago, until something is changed here. */
+export const sharingObservations = (driver: LinkDriver, monotonicMs: () => number): LinkDriver => {
+  let recent: { readonly links: ObservedLinks; readonly at: number } | undefined;
+  return {
+    observe: async (signal) => {
+      if (recent !== undefined && monotonicMs() - recent.at < OBSERVATION_LIFE_MS) return recent.links;
+      const at = monotonicMs();
+      const links = await driver.observe(signal);
+      recent = { links, at };
+      return links;
+    },
+    apply: async (plan, settings, signal) => {
+      if (!isEmpty(plan)) recent = undefined;
+      await driver.apply(plan, settings, signal);
+    },
   };
 };
 

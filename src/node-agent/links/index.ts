@@ -1,7 +1,7 @@
 import type { RunCommand } from "../host/command.ts";
 import { createInTurn } from "../host/in-turn.ts";
-import { createLinkDriver } from "./driver.ts";
-import { ownedTaps, planEnsure, planRemove, planSetUp, planTearDown } from "./plan.ts";
+import { createLinkDriver, sharingObservations } from "./driver.ts";
+import { isEmpty, ownedTaps, planEnsure, planRemove, planSetUp, planTearDown } from "./plan.ts";
 import { renderGatewaySettings, renderNodeSettings, renderTapSettings } from "./render.ts";
 import { type Link, type Tap, tapName } from "./types.ts";
 
@@ -47,7 +47,7 @@ const tapsOf = ({ vmUid, interfaces }: Link): readonly Tap[] =>
   }));
 
 export const createLinks = ({ run }: { readonly run: RunCommand }): Links => {
-  const driver = createLinkDriver(run);
+  const driver = sharingObservations(createLinkDriver(run), () => performance.now());
   const inTurn = createInTurn();
   return {
     setUp: ({ signal }) =>
@@ -59,6 +59,8 @@ export const createLinks = ({ run }: { readonly run: RunCommand }): Links => {
       inTurn(async () => {
         const taps = tapsOf(want);
         const plan = planEnsure(want, await driver.observe(signal));
+        // A killed agent has not come to the last part of a plan: nothing left to do means that the settings are made.
+        if (isEmpty(plan)) return taps;
         const settings = taps.map(({ name }) => renderTapSettings(name)).join("");
         await driver.apply(plan, renderGatewaySettings() + settings, signal);
         return taps;

@@ -26,6 +26,8 @@ export interface ObservedDevice {
   readonly up: boolean;
   /** IPv4 addresses with their prefix lengths. */
   readonly addresses: readonly string[];
+  /** Whether it forwards, answers ARP for others and checks sources, as a tap has to; absent when the kernel does not say. */
+  readonly routesForGuest?: boolean;
 }
 
 export interface ObservedRoute {
@@ -110,7 +112,7 @@ const planTap = (vmUid: string, want: AllocatedInterface, observed: ObservedLink
   if (existing === undefined) make.push({ kind: "add-tap", device });
   if (!configured) make.push({ kind: "configure-tap", device, alias, mtu: want.mtu });
   // A new hardware address empties the neighbour table, so that these follow it in any case.
-  const connected = configured && existing.up;
+  const connected = configured && existing.up && existing.routesForGuest !== false;
   const connect: Step[] = connected ? [] : [{ kind: "raise-device", device }];
   return { make, connect: [...connect, ...planReachability(device, want, connected, observed)] };
 };
@@ -181,6 +183,9 @@ export const planSetUp = (observed: ObservedLinks): Plan =>
     { make: removals(observed.devices.filter(isHalfMade)), connect: [] },
     planGateways(gatewaysOf(ownedTaps(observed)), observed),
   );
+
+/** Everything is as it should be. */
+export const isEmpty = ({ make, connect }: Plan): boolean => make.length === 0 && connect.length === 0;
 
 /** Gateways come first: a guest whose tap is up finds its router. */
 export const planEnsure = (want: Link, observed: ObservedLinks): Plan => {

@@ -4,6 +4,7 @@ import { isTrue } from "../../../src/api/condition.ts";
 import type { RunStrategy } from "../../../src/api/virtual-machine.ts";
 import { createMetrics, silentLogger } from "../../../src/kube/index.ts";
 import type { AgentOptions } from "../../../src/node-agent/agent.ts";
+import { createAgentMetrics } from "../../../src/node-agent/metrics.ts";
 import { reconcileMachine } from "../../../src/node-agent/reconcile-machine.ts";
 import { createStepContext } from "../../../src/node-agent/step-context.ts";
 import { FakeNode, KilledError } from "../../fakes/node-host.ts";
@@ -55,6 +56,7 @@ class World {
   #newAgent() {
     const life = new AbortController();
     this.node.onKill = () => life.abort(new KilledError());
+    const metrics = createMetrics();
     const options = {
       nodeName: "node-1",
       store: { onChange: () => () => {}, unreadable: () => [] } as unknown as AgentOptions["store"],
@@ -62,7 +64,8 @@ class World {
       rooms: this.node.rooms,
       events: { event: () => {}, flush: async () => {} },
       logger: silentLogger,
-      metrics: createMetrics(),
+      metrics,
+      agentMetrics: createAgentMetrics(metrics),
       now: () => this.now,
       sweepMs: 60_000,
       workers: 1,

@@ -75,8 +75,8 @@ const readBack = (namespace: string, name: string): { read: unknown; wanted: unk
 
 describe("names that users chose reach libvirt as data", () => {
   test.each(hostileTexts.map((text) => [JSON.stringify(text).slice(0, 60), text]))("%s", (_what, text) => {
-    for (const names of [["shop", text] as const, [text, "web-1"] as const]) {
-      const { read, wanted } = readBack(...names);
+    for (const [namespace, name] of [["shop", text] as const, [text, "web-1"] as const]) {
+      const { read, wanted } = readBack(namespace, name);
       expect(read).toEqual(wanted);
     }
   });

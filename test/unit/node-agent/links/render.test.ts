@@ -51,11 +51,12 @@ route replace 10.0.0.11/32 dev vtap0123456789a scope link proto static
 });
 
 describe("what ip prints", () => {
-  test("is read as devices, routes and neighbours", () => {
+  test("is read as devices with their settings, routes and neighbours", () => {
     const lines = [
       '[{},{"ifname":"vtap0123456789a","flags":["BROADCAST","UP"],"mtu":1450,"address":"ee:ee:ee:ee:ee:ee","linkinfo":{"info_kind":"tun","info_data":{"type":"tap"}},"ifalias":"vireo:x:y","addr_info":[]},{"ifname":"vireo-gw","flags":[],"mtu":1500,"linkinfo":{"info_kind":"bridge"},"addr_info":[{"family":"inet","local":"10.0.0.1","prefixlen":32},{"family":"inet6","local":"fe80::1","prefixlen":64}]}]',
       '[{"dst":"default","gateway":"192.0.2.2","dev":"eth0"},{"type":"blackhole","dst":"10.8.0.0/16"}]',
       '[{"dst":"10.0.0.11","dev":"vtap0123456789a","lladdr":"02:00:00:00:00:0b","state":["PERMANENT"]}]',
+      '[{"family":"inet","interface":"vtap0123456789a","forwarding":true,"rp_filter":"strict","proxy_neigh":true},{"family":"inet","interface":"vireo-gw","forwarding":true,"rp_filter":"off","proxy_neigh":false},{"family":"inet6","interface":"vireo-gw","forwarding":true,"proxy_neigh":true}]',
       "",
     ];
     expect(parseObservation(lines.join("\n"))).toEqual({
@@ -68,6 +69,7 @@ describe("what ip prints", () => {
           mtu: 1450,
           up: true,
           addresses: [],
+          routesForGuest: true,
         },
         {
           name: "vireo-gw",
@@ -77,6 +79,7 @@ describe("what ip prints", () => {
           mtu: 1500,
           up: false,
           addresses: ["10.0.0.1/32"],
+          routesForGuest: false,
         },
       ],
       routes: [
@@ -88,10 +91,10 @@ describe("what ip prints", () => {
   });
 
   test.each([
-    ["a list is missing", "[]\n[]\n"],
-    ["there is a list too many", "[]\n[]\n[]\n[]\n"],
+    ["a list is missing", "[]\n[]\n[]\n"],
+    ["there is a list too many", "[]\n[]\n[]\n[]\n[]\n"],
     ["it is cut off", '[{"ifname":'],
-    ["a device has no name", '[{"mtu":1}]\n[]\n[]\n'],
+    ["a device has no name", '[{"mtu":1}]\n[]\n[]\n[]\n'],
   ])("is refused when %s", (_what, text) => {
     expect(() => parseObservation(text)).toThrow();
   });

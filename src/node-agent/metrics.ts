@@ -1,0 +1,80 @@
+import { Counter, Gauge, type Registry } from "prom-client";
+import { type ExitReason, powerStates, type VirtualMachine } from "../api/virtual-machine.ts";
+import type { Metrics } from "../kube/index.ts";
+import type { DiskMetrics } from "./disks/types.ts";
+import type { MachineStatusApply } from "./machine-status.ts";
+
+/** The series of the node agent itself, beside those of the runtime. */
+export interface AgentMetrics {
+  readonly disks: DiskMetrics;
+  /** Counts what the difference between two states of a machine tells. */
+  readonly machineChanged: (before: VirtualMachine, apply: MachineStatusApply) => void;
+  readonly orphanRemoved: () => void;
+  /** Machines of this node, asked when the metrics are read. */
+  readonly follow: (machines: () => readonly VirtualMachine[]) => void;
+}
+
+export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): AgentMetrics => {
+  const registers = [registry];
+  const starts = new Counter({
+    name: "vireo_guest_starts_total",
+    help: "Guests that were switched on.",
+    registers,
+  });
+  const ends = new Counter({
+    name: "vireo_guest_ends_total",
+    help: "Guests that ended, by reason; StartFailed did not even begin.",
+    labelNames: ["reason"] as const,
+    registers,
+  });
+  const orphans = new Counter({
+    name: "vireo_orphans_removed_total",
+    help: "Guests, disks or links of machines that no longer exist, removed from this node.",
+    registers,
+  });
+  return {
+    disks: diskMetrics(registers),
+    machineChanged: (before, { status: { guest } }) => {
+      if (guest.startedAt !== before.status?.guest?.startedAt) starts.inc();
+      const { lastExit } = guest;
+      if (lastExit !== undefined && lastExit.at !== before.status?.guest?.lastExit?.at) {
+        ends.inc({ reason: lastExit.reason satisfies ExitReason });
+      }
+    },
+    orphanRemoved: () => orphans.inc(),
+    follow: (machines) => {
+      const gauge = new Gauge({
+        name: "vireo_guests",
+        help: "Machines of this node by power state.",
+        labelNames: ["power_state"] as const,
+        registers,
+        collect() {
+          const counts = new Map<string, number>(powerStates.map((state) => [state, 0]));
+          for (const { status } of machines()) {
+            const state = status?.guest?.powerState ?? "ShutOff";
+            counts.set(state, (counts.get(state) ?? 0) + 1);
+          }
+          for (const [state, count] of counts) gauge.set({ power_state: state }, count);
+        },
+      });
+    },
+  };
+};
+
+const diskMetrics = (registers: Registry[]): DiskMetrics => {
+  const bytes = new Counter({
+    name: "vireo_image_fetched_bytes_total",
+    help: "Bytes of images that came from their sources.",
+    registers,
+  });
+  const fetches = new Counter({
+    name: "vireo_image_fetches_total",
+    help: "Fetches of images by result: Ready, or the reason of the refusal or failure.",
+    labelNames: ["result"] as const,
+    registers,
+  });
+  return {
+    fetchedBytes: (count) => bytes.inc(count),
+    fetchFinished: (result) => fetches.inc({ result }),
+  };
+};
