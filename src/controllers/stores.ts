@@ -13,6 +13,8 @@ import type { ControllerContext, Stores } from "./context.ts";
 export const BY_NODE = "byNode";
 /** Machines by the Networks that they have an address of. */
 export const BY_NETWORK = "byNetwork";
+/** The machine of that uid. */
+export const BY_UID = "byUid";
 /** Machines without a node, under the value UNPLACED. */
 export const BY_PLACEMENT = "byPlacement";
 export const UNPLACED = "unplaced";
@@ -22,6 +24,7 @@ export const machineIndexes = {
   [BY_NODE]: ({ status }: VirtualMachine) => (status?.nodeName === undefined ? [] : [status.nodeName]),
   [BY_NETWORK]: ({ status }: VirtualMachine) =>
     (status?.allocation?.interfaces ?? []).map(({ network }) => network),
+  [BY_UID]: ({ metadata }: VirtualMachine) => [metadata.uid],
   [BY_PLACEMENT]: ({ status }: VirtualMachine) => (status?.nodeName === undefined ? [UNPLACED] : []),
 };
 

@@ -11,12 +11,16 @@ const PREFIX = 0x02;
  * the two, so that it needs no memory. Should another machine have it, the next
  * in a fixed sequence is taken.
  *
- * @param taken addresses of all other machines, of every Network: they share a routing domain
+ * @param isTaken by another machine, in whatever Network: they share a routing domain
  */
-export const chooseMacAddress = (vmUid: string, network: string, taken: ReadonlySet<string>): string => {
+export const chooseMacAddress = (
+  vmUid: string,
+  network: string,
+  isTaken: (macAddress: string) => boolean,
+): string => {
   for (let attempt = 0; ; attempt += 1) {
     const address = candidate(vmUid, network, attempt);
-    if (!taken.has(address)) return address;
+    if (!isTaken(address)) return address;
   }
 };
 

@@ -29,13 +29,14 @@ export const addressPool = (spec: PoolSpec): AddressPool => {
 
 /**
  * The lowest address of the pool that nobody has, or undefined when it is
- * exhausted. Addresses in `taken` that lie outside the pool do not matter.
+ * exhausted.
  */
-export const lowestFreeAddress = (pool: AddressPool, taken: ReadonlySet<string>): string | undefined => {
+export const lowestFreeAddress = (
+  pool: AddressPool,
+  isTaken: (address: bigint) => boolean,
+): string | undefined => {
   for (let address = pool.block.first; address <= pool.block.last; address += 1n) {
-    if (pool.excluded.has(address)) continue;
-    const text = formatAddress(address);
-    if (!taken.has(text)) return text;
+    if (!pool.excluded.has(address) && !isTaken(address)) return formatAddress(address);
   }
   return undefined;
 };

@@ -54,6 +54,12 @@ export const addResources = (a: Resources, b: Resources): Resources => ({
   diskMiB: a.diskMiB + b.diskMiB,
 });
 
+export const subtractResources = (a: Resources, b: Resources): Resources => ({
+  vcpus: a.vcpus - b.vcpus,
+  memoryMiB: a.memoryMiB - b.memoryMiB,
+  diskMiB: a.diskMiB - b.diskMiB,
+});
+
 const READY = "Ready";
 
 /** The scheduler's view of a Hypervisor. */

@@ -3,7 +3,7 @@ import { parseQuantity } from "../../api/quantity.ts";
 import { sentence } from "../conditions.ts";
 import { flavorSizes } from "../flavor/sizes.ts";
 import { type ImageVerdict, isLocalRefusal, judgeImage, virtualSizeOf } from "../image/judge.ts";
-import { addressPool, lowestFreeAddress } from "../ipam/pool.ts";
+import { addressPool } from "../ipam/pool.ts";
 import { judgeKeyPair } from "../key-pair/judge.ts";
 import { judgeNetwork } from "../network/judge.ts";
 import type { UnplacedFacts } from "./observe.ts";
@@ -132,16 +132,15 @@ const networksAreUsable: Find = ({ networks, allNetworks }) => {
 };
 
 const networksHaveFreeAddresses: Find = ({ networks }) => {
-  for (const { name, network, takenAddresses } of networks) {
-    if (network === undefined) continue;
-    const pool = addressPool(network.spec);
-    if (lowestFreeAddress(pool, takenAddresses) === undefined)
-      return passing(
-        "AddressesExhausted",
-        `Network ${name} has no free address: all ${pool.capacity} are given out. Delete machines that are not needed, or make a machine in another network.`,
-      );
-  }
-  return undefined;
+  const full = networks.find(
+    ({ network, freeAddress }) => network !== undefined && freeAddress === undefined,
+  );
+  if (full?.network === undefined) return undefined;
+  const { capacity } = addressPool(full.network.spec);
+  return passing(
+    "AddressesExhausted",
+    `Network ${full.name} has no free address: all ${capacity} are given out. Delete machines that are not needed, or make a machine in another network.`,
+  );
 };
 
 /**

@@ -15,6 +15,7 @@ import {
 import type { ControllerContext, Stores } from "../context.ts";
 import { applyMachine } from "./apply.ts";
 import { decideMachine } from "./decide.ts";
+import { createLedger } from "./ledger.ts";
 import { observeMachine } from "./observe.ts";
 import { createReservations } from "./reservations.ts";
 import {
@@ -33,7 +34,11 @@ const WORKERS = 8;
 export const createVirtualMachineController = (context: ControllerContext): Controller => {
   const { stores, clock, logger, metrics } = context;
   const reservations = createReservations();
-  const memory = { reservations, seenForMs: acquaintance(stores, clock) };
+  const memory = {
+    reservations,
+    ledger: createLedger(stores.virtualMachines, reservations),
+    seenForMs: acquaintance(stores, clock),
+  };
   return createController({
     name: "virtual-machine",
     workers: WORKERS,

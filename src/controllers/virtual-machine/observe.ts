@@ -8,9 +8,11 @@ import type { ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
 import type { NodeReport } from "../image/judge.ts";
 import { reportsOf } from "../image/observe.ts";
+import { chooseMacAddress } from "../ipam/mac.ts";
+import { addressPool, lowestFreeAddress } from "../ipam/pool.ts";
 import { type Candidate, candidateOf } from "../scheduler/types.ts";
 import type { Placement, Reservations } from "./reservations.ts";
-import { observeUsage } from "./usage.ts";
+import type { Ledger, Usage } from "./ledger.ts";
 
 /** A machine without a node, and all that its placement depends on. */
 export interface UnplacedFacts {
@@ -23,7 +25,6 @@ export interface UnplacedFacts {
   readonly networks: readonly NetworkUse[];
   /** All Networks, to see whether one overlaps another. */
   readonly allNetworks: readonly Network[];
-  readonly takenMacAddresses: ReadonlySet<string>;
   readonly nodes: readonly Candidate[];
   /** A placement that was decided before and may have been written. */
   readonly reserved: Placement | undefined;
@@ -36,8 +37,10 @@ export interface UnplacedFacts {
 export interface NetworkUse {
   readonly name: string;
   readonly network: Network | undefined;
-  /** Addresses that other machines have. */
-  readonly takenAddresses: ReadonlySet<string>;
+  /** The lowest address that nobody has; undefined when there is none, or no Network. */
+  readonly freeAddress: string | undefined;
+  /** The hardware address that the machine would have in it. */
+  readonly macAddress: string;
 }
 
 /** A machine on a node. */
@@ -54,6 +57,7 @@ export type MachineFacts = UnplacedFacts | PlacedFacts;
 /** What the controller remembers beside the stores. */
 export interface Memory {
   readonly reservations: Reservations;
+  readonly ledger: Ledger;
   /** How long this process has known the machine, in ms. */
   readonly seenForMs: (vmUid: string) => number;
 }
@@ -71,7 +75,7 @@ export const observeMachine = (stores: Stores, memory: Memory, key: ObjectKey): 
 const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine): UnplacedFacts => {
   const { namespace, uid } = machine.metadata;
   const { spec } = machine;
-  const usage = observeUsage(stores.virtualMachines, memory.reservations, uid);
+  const usage = memory.ledger.usage();
   const image = stores.images.get({ namespace, name: spec.image });
   const hypervisors = stores.hypervisors.list();
   return {
@@ -81,18 +85,24 @@ const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine
     imageReports: image === undefined ? [] : reportsOf(image, hypervisors),
     flavor: stores.flavors.get({ name: spec.flavor }),
     keyPairs: spec.keyPairs.map((name) => ({ name, keyPair: stores.keyPairs.get({ namespace, name }) })),
-    networks: spec.networks.map(({ name }) => ({
-      name,
-      network: stores.networks.get({ name }),
-      takenAddresses: usage.addressesOf(name),
-    })),
+    networks: spec.networks.map(({ name }) => observeNetworkUse(stores, usage, uid, name)),
     allNetworks: stores.networks.list(),
-    takenMacAddresses: usage.macAddresses,
     nodes: hypervisors.map((hypervisor) =>
       candidateOf(hypervisor, usage.resourcesOn(hypervisor.metadata.name)),
     ),
     reserved: memory.reservations.find(uid),
     unreadableMachines: stores.virtualMachines.unreadable().length,
     seenForMs: memory.seenForMs(uid),
+  };
+};
+
+const observeNetworkUse = (stores: Stores, usage: Usage, vmUid: string, name: string): NetworkUse => {
+  const network = stores.networks.get({ name });
+  const isTaken = (address: bigint): boolean => usage.hasAddress(name, address);
+  return {
+    name,
+    network,
+    freeAddress: network === undefined ? undefined : lowestFreeAddress(addressPool(network.spec), isTaken),
+    macAddress: chooseMacAddress(vmUid, name, (macAddress) => usage.hasMacAddress(macAddress)),
   };
 };

@@ -1,14 +1,9 @@
-import type {
-  AllocatedInterface,
-  VirtualMachine,
-  VirtualMachineAllocation,
-} from "../../api/virtual-machine.ts";
+import type { AllocatedInterface, VirtualMachineAllocation } from "../../api/virtual-machine.ts";
 import type { Flavor } from "../../api/flavor.ts";
 import type { Image } from "../../api/image.ts";
 import { flavorSizes, type FlavorSizes } from "../flavor/sizes.ts";
 import { formatAddress } from "../ipam/ipv4.ts";
-import { chooseMacAddress } from "../ipam/mac.ts";
-import { addressPool, lowestFreeAddress } from "../ipam/pool.ts";
+import { addressPool } from "../ipam/pool.ts";
 import { judgeKeyPair } from "../key-pair/judge.ts";
 import { explainPlacement } from "../scheduler/explain.ts";
 import { schedule } from "../scheduler/schedule.ts";
@@ -39,7 +34,7 @@ export const choosePlacement = (facts: UnplacedFacts): PlacementChoice => {
   const allocation = {
     flavor,
     image: resolveImage(image),
-    interfaces: facts.networks.map((use) => allocateInterface(machine, use, facts.takenMacAddresses)),
+    interfaces: facts.networks.map(allocateInterface),
     sshPublicKeys: publicKeysOf(facts),
   };
   return { kind: "placed", placement: { nodeName: choice.node, allocation, explanation } };
@@ -62,19 +57,14 @@ const resolveImage = ({ metadata, spec }: Image): VirtualMachineAllocation["imag
   ...(spec.checksum !== undefined && { checksum: spec.checksum }),
 });
 
-const allocateInterface = (
-  machine: VirtualMachine,
-  { name, network, takenAddresses }: NetworkUse,
-  takenMacAddresses: ReadonlySet<string>,
-): AllocatedInterface => {
-  const pool = network === undefined ? undefined : addressPool(network.spec);
-  const address = pool === undefined ? undefined : lowestFreeAddress(pool, takenAddresses);
-  if (network === undefined || pool === undefined || address === undefined)
+const allocateInterface = ({ name, network, freeAddress, macAddress }: NetworkUse): AllocatedInterface => {
+  if (network === undefined || freeAddress === undefined)
     throw new Error("placed before its checks have passed");
+  const pool = addressPool(network.spec);
   return {
     network: name,
-    macAddress: chooseMacAddress(machine.metadata.uid, name, takenMacAddresses),
-    address,
+    macAddress,
+    address: freeAddress,
     prefixLength: pool.block.prefixLength,
     gateway: formatAddress(pool.gateway),
     dnsServers: [...network.spec.dnsServers],

@@ -14,6 +14,13 @@ import {
 
 type Case = readonly [string, Partial<UnplacedFacts>, Prerequisite, string];
 
+const noNetwork = {
+  name: "lan",
+  network: undefined,
+  freeAddress: undefined,
+  macAddress: "02:00:00:00:00:01",
+};
+
 const failed = (reason: "Corrupt" | "AddressRefused" | "NotFound" | "FetchFailed", node = "node-1") => ({
   node,
   image: cachedImage({ state: "Failed", reason, message: "It is broken." }),
@@ -107,7 +114,7 @@ const cases: readonly Case[] = [
   ],
   [
     "a network that does not exist",
-    { networks: [{ name: "lan", network: undefined, takenAddresses: new Set() }] },
+    { networks: [noNetwork] },
     "NetworkReady",
     "missing NetworkNotFound: Network lan does not exist. Make it; networks are cluster-wide.",
   ],
@@ -125,9 +132,7 @@ const cases: readonly Case[] = [
   [
     "a network without a free address",
     {
-      networks: [
-        { name: "lan", network: networkWith({ cidr: "10.0.0.0/30" }), takenAddresses: new Set(["10.0.0.2"]) },
-      ],
+      networks: [{ ...noNetwork, network: networkWith({ cidr: "10.0.0.0/30" }) }],
       allNetworks: [],
     },
     "NetworkReady",
@@ -171,7 +176,7 @@ test("every prerequisite tells of its own first problem", () => {
       image: undefined,
       flavor: undefined,
       keyPairs: [{ name: "me", keyPair: undefined }],
-      networks: [{ name: "lan", network: undefined, takenAddresses: new Set() }],
+      networks: [noNetwork],
     }),
   );
   expect([...violations].map(([type, { reason }]) => `${type} ${reason}`)).toEqual([

@@ -7,7 +7,11 @@ import {
   type MachineDecision,
   PATIENCE_MS,
 } from "../../../src/controllers/virtual-machine/decide.ts";
-import type { MachineFacts, UnplacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
+import type {
+  MachineFacts,
+  NetworkUse,
+  UnplacedFacts,
+} from "../../../src/controllers/virtual-machine/observe.ts";
 import { conditionsOf, placedFacts, placement, statusOf, stepsOf, unplacedFacts } from "./machine-facts.ts";
 import {
   guestOn,
@@ -16,7 +20,6 @@ import {
   keyPairWith,
   lostHypervisor,
   machineWith,
-  networkWith,
   NOW,
   placedMachine,
   PUBLIC_KEY,
@@ -85,13 +88,6 @@ describe("A machine that can be placed", () => {
   test("keeps the finalizers of others, and is not given its own twice", () => {
     const machine = machineWith({}, { finalizers: ["example.com/other", GUEST_FINALIZER] });
     expect(stepsOf(decide(unplacedFacts({ machine })))).toEqual(["apply-status", "Normal Scheduled"]);
-  });
-
-  test("gets the lowest address that nobody has", () => {
-    const takenAddresses = new Set(["10.0.0.2", "10.0.0.4"]);
-    const networks = [{ name: "lan", network: networkWith(), takenAddresses }];
-    const { allocation } = statusOf(decide(unplacedFacts({ networks })));
-    expect(allocation?.interfaces[0]?.address).toBe("10.0.0.3");
   });
 
   test("gets each key once", () => {
@@ -339,6 +335,8 @@ describe("A machine that is deleted", () => {
   });
 });
 
+const [use] = unplacedFacts().networks as [NetworkUse];
+
 /** Facts of all sorts: things missing, wrong, full, reserved, lost. */
 const anyUnplaced: fc.Arbitrary<UnplacedFacts> = fc
   .record({
@@ -346,7 +344,7 @@ const anyUnplaced: fc.Arbitrary<UnplacedFacts> = fc
     flavor: fc.constantFrom(unplacedFacts().flavor, undefined),
     keyPairs: fc.constantFrom(unplacedFacts().keyPairs, [{ name: "me", keyPair: undefined }]),
     networks: fc.constantFrom(unplacedFacts().networks, [
-      { name: "lan", network: undefined, takenAddresses: new Set<string>() },
+      { ...use, network: undefined, freeAddress: undefined },
     ]),
     nodes: fc.subarray(
       [

@@ -23,9 +23,10 @@ export const unplacedFacts = (changes: Partial<UnplacedFacts> = {}): UnplacedFac
   imageReports: [],
   flavor: flavorWith(),
   keyPairs: [{ name: "me", keyPair: keyPairWith() }],
-  networks: [{ name: "lan", network: networkWith(), takenAddresses: new Set() }],
+  networks: [
+    { name: "lan", network: networkWith(), freeAddress: "10.0.0.2", macAddress: "02:00:00:00:00:01" },
+  ],
   allNetworks: [networkWith()],
-  takenMacAddresses: new Set(),
   nodes: [candidateOf(hypervisorWith(), noResources)],
   reserved: undefined,
   unreadableMachines: 0,

@@ -61,9 +61,14 @@ export const runMachineController = (server: FakeKubeApiServer, options: RunOpti
     ),
     controller: (signal: AbortSignal) => controller.run(signal),
   };
-  const ended = runTogether(tasks, life.signal).finally(async () => {
-    await plain.close();
-  });
+  const live = async (): Promise<void> => {
+    try {
+      await runTogether(tasks, life.signal);
+    } finally {
+      await plain.close();
+    }
+  };
+  const ended = live();
   return {
     ended,
     events,
@@ -152,8 +157,8 @@ export const put = <T extends KubernetesObject & { readonly status?: unknown }>(
       ...(labels !== undefined && { labels }),
     },
   };
-  server.objects.create(address, body as never, "tester");
-  if (status !== undefined) server.objects.patch(address, { status } as never, "status", "tester");
+  server.objects.create(address, body, "tester");
+  if (status !== undefined) server.objects.patch(address, { status }, "status", "tester");
 };
 
 export const machinesOf = (server: FakeKubeApiServer): readonly VirtualMachine[] =>
@@ -174,7 +179,7 @@ export const release = (server: FakeKubeApiServer, { metadata, status }: Virtual
   const conditions = [...(status?.conditions ?? []), released];
   server.objects.patch(
     addressOf(virtualMachines, metadata),
-    { status: { guest, conditions } } as never,
+    { status: { guest, conditions } },
     "status",
     "vireo-node-agent",
   );

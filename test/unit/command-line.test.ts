@@ -1,0 +1,143 @@
+import { describe, expect, test } from "@jest/globals";
+import { parseCommandLine, UsageError } from "../../src/command-line.ts";
+
+describe("vireo controller", () => {
+  test("needs no flags", () => {
+    expect(parseCommandLine(["controller"])).toEqual({
+      kind: "controller",
+      logLevel: "info",
+      config: { kubeconfig: undefined, leaderElect: true, metrics: { host: "127.0.0.1", port: 0 } },
+    });
+  });
+
+  test("takes flags with and without an equals sign", () => {
+    const flags = [
+      "--kubeconfig",
+      "/k",
+      "--metrics-address=:9402",
+      "--leader-elect=false",
+      "--log-level=debug",
+    ];
+    expect(parseCommandLine(["controller", ...flags])).toEqual({
+      kind: "controller",
+      logLevel: "debug",
+      config: { kubeconfig: "/k", leaderElect: false, metrics: { host: "::", port: 9402 } },
+    });
+  });
+});
+
+describe("vireo node-agent", () => {
+  test("needs a name and fills in the rest", () => {
+    expect(parseCommandLine(["node-agent", "--node-name=node-1"])).toEqual({
+      kind: "node-agent",
+      logLevel: "info",
+      config: {
+        kubeconfig: undefined,
+        nodeName: "node-1",
+        stateDirectory: "/var/lib/vireo",
+        importDirectory: undefined,
+        libvirtSocket: "/run/libvirt/libvirt-sock",
+        zone: undefined,
+        nodeLabels: {},
+        allowedDownloadNetworks: [],
+        nodeAddresses: [],
+        reservedMemoryMiB: 512,
+        imageCacheBytes: undefined,
+        metrics: { host: "127.0.0.1", port: 0 },
+      },
+    });
+  });
+
+  test("takes all its flags, and some of them several times", () => {
+    const flags = [
+      "--node-name=node-1",
+      "--state-directory=/state",
+      "--import-directory=/import",
+      "--libvirt-socket=/sock",
+      "--zone=north",
+      "--node-labels=example.com/disk=fast,gpu=",
+      "--allow-download-network=127.0.0.0/8",
+      "--allow-download-network=10.0.0.0/8",
+      "--node-address=192.0.2.1",
+      "--node-address=192.0.2.2",
+      "--reserved-memory=1000M",
+      "--image-cache=10Gi",
+      "--metrics-address=[::1]:9000",
+    ];
+    expect(parseCommandLine(["node-agent", ...flags])).toMatchObject({
+      config: {
+        stateDirectory: "/state",
+        importDirectory: "/import",
+        libvirtSocket: "/sock",
+        zone: "north",
+        nodeLabels: { "example.com/disk": "fast", gpu: "" },
+        allowedDownloadNetworks: ["127.0.0.0/8", "10.0.0.0/8"],
+        nodeAddresses: ["192.0.2.1", "192.0.2.2"],
+        reservedMemoryMiB: 954,
+        imageCacheBytes: 10 * 2 ** 30,
+        metrics: { host: "::1", port: 9000 },
+      },
+    });
+  });
+});
+
+describe("vireo refuses", () => {
+  test.each([
+    ["nothing", [], "no command given"],
+    ["a command that it does not have", ["explode"], 'there is no command "explode"'],
+    ["a flag that it does not have", ["controller", "--explode"], "'--explode'"],
+    ["an argument that is no flag", ["controller", "x"], "'x'"],
+    ["a flag without its value", ["controller", "--kubeconfig"], "--kubeconfig"],
+    [
+      "an address without a port",
+      ["controller", "--metrics-address=here"],
+      '--metrics-address: "here" is not HOST:PORT',
+    ],
+    ["a port that cannot be", ["controller", "--metrics-address=:65536"], "is not HOST:PORT"],
+    ["a level that it does not have", ["controller", "--log-level=loud"], "is not one of debug"],
+    [
+      "an election that is neither on nor off",
+      ["controller", "--leader-elect=maybe"],
+      "is not true or false",
+    ],
+    ["an agent without a name", ["node-agent"], "--node-name must be given"],
+    ["an agent with a name that is none", ["node-agent", "--node-name=../x"], "is not a lower-case DNS name"],
+    [
+      "a path that depends on where it stands",
+      ["node-agent", "--node-name=a", "--state-directory=x"],
+      "is not an absolute path",
+    ],
+    [
+      "labels that are none",
+      ["node-agent", "--node-name=a", "--node-labels=a"],
+      "is not a label as KEY=VALUE",
+    ],
+    [
+      "a zone that is no label value",
+      ["node-agent", "--node-name=a", "--zone=a b"],
+      "is not a Kubernetes label value",
+    ],
+    [
+      "a network that is none",
+      ["node-agent", "--node-name=a", "--allow-download-network=x"],
+      "is not an IPv4 network",
+    ],
+    [
+      "an address that is none",
+      ["node-agent", "--node-name=a", "--node-address=x"],
+      "is not an IPv4 address",
+    ],
+    [
+      "an amount that is none",
+      ["node-agent", "--node-name=a", "--reserved-memory=much"],
+      "is not a quantity",
+    ],
+  ])("%s", (_, args, message) => {
+    expect(() => parseCommandLine(args)).toThrow(UsageError);
+    expect(() => parseCommandLine(args)).toThrow(message);
+  });
+});
+
+test.each([[["--help"]], [["help"]], [["controller", "--help"]]])("%j asks for help", (args) => {
+  expect(parseCommandLine(args)).toEqual({ kind: "help" });
+});

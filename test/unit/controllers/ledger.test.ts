@@ -1,0 +1,130 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
+import { parseAddress } from "../../../src/controllers/ipam/ipv4.ts";
+import { noResources } from "../../../src/controllers/scheduler/types.ts";
+import { createLedger, type Ledger } from "../../../src/controllers/virtual-machine/ledger.ts";
+import { createReservations } from "../../../src/controllers/virtual-machine/reservations.ts";
+import { type Change, keyOf, type Store } from "../../../src/kube/index.ts";
+import { placement } from "./machine-facts.ts";
+import { allocationWith, machineWith, placedMachine, uidOf } from "./objects.ts";
+
+/** A store that a test changes by hand. */
+const createHandStore = (initial: readonly VirtualMachine[] = []) => {
+  const objects = new Map(initial.map((machine) => [machine.metadata.name, machine]));
+  let listener: (change: Change<VirtualMachine>) => void = () => {};
+  const store = {
+    list: () => [...objects.values()],
+    byIndex: (_: string, uid: string) => [...objects.values()].filter(({ metadata }) => metadata.uid === uid),
+    onChange: (given: typeof listener) => {
+      listener = given;
+      return () => {};
+    },
+  } as unknown as Store<VirtualMachine>;
+  return {
+    store,
+    set: (after: VirtualMachine): void => {
+      const before = objects.get(after.metadata.name);
+      objects.set(after.metadata.name, after);
+      listener({ key: keyOf(after), after, unreadable: false, ...(before && { before }) });
+    },
+    remove: (name: string): void => {
+      const before = objects.get(name);
+      if (before === undefined) return;
+      objects.delete(name);
+      listener({ key: keyOf(before), before, unreadable: false });
+    },
+    makeUnreadable: (name: string): void => {
+      const before = objects.get(name);
+      if (before === undefined) return;
+      listener({ key: keyOf(before), before, unreadable: true });
+    },
+  };
+};
+
+const machineAt = (name: string, address: string, node = "node-1"): VirtualMachine =>
+  placedMachine({ nodeName: node, allocation: allocationWith(address) }, { name, uid: uidOf(name) });
+
+const has = (ledger: Ledger, address: string): boolean =>
+  ledger.usage().hasAddress("lan", parseAddress(address));
+
+const ONE = { vcpus: 1, memoryMiB: 512, diskMiB: 1024 };
+
+describe("The books", () => {
+  test("know what was there before them", () => {
+    const ledger = createLedger(createHandStore([machineAt("a", "10.0.0.2")]).store, createReservations());
+    expect(has(ledger, "10.0.0.2")).toBe(true);
+    expect(has(ledger, "10.0.0.3")).toBe(false);
+    expect(ledger.usage().hasAddress("wan", parseAddress("10.0.0.2"))).toBe(false);
+    expect(ledger.usage().hasMacAddress("02:00:00:00:00:01")).toBe(true);
+    expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
+    expect(ledger.usage().resourcesOn("node-2")).toEqual(noResources);
+  });
+
+  test("free what a machine had when it is gone", () => {
+    const { store, set, remove } = createHandStore();
+    const ledger = createLedger(store, createReservations());
+    set(machineAt("a", "10.0.0.2"));
+    expect(has(ledger, "10.0.0.2")).toBe(true);
+    remove("a");
+    expect(has(ledger, "10.0.0.2")).toBe(false);
+    expect(ledger.usage().resourcesOn("node-1")).toEqual(noResources);
+  });
+
+  test("keep an address that two had until both are gone", () => {
+    const { store, remove } = createHandStore([machineAt("a", "10.0.0.2"), machineAt("b", "10.0.0.2")]);
+    const ledger = createLedger(store, createReservations());
+    remove("a");
+    expect(has(ledger, "10.0.0.2")).toBe(true);
+    remove("b");
+    expect(has(ledger, "10.0.0.2")).toBe(false);
+  });
+
+  test("keep what a machine had that cannot be understood any more", () => {
+    const { store, makeUnreadable, set } = createHandStore([machineAt("a", "10.0.0.2")]);
+    const ledger = createLedger(store, createReservations());
+    makeUnreadable("a");
+    expect(has(ledger, "10.0.0.2")).toBe(true);
+    set(machineAt("a", "10.0.0.2"));
+    expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
+  });
+
+  test("count what is reserved, once, before and after the store shows it", () => {
+    const { store, set } = createHandStore([
+      machineWith({}, { name: "a", uid: uidOf("a"), resourceVersion: "1" }),
+    ]);
+    const reservations = createReservations();
+    const ledger = createLedger(store, reservations);
+    reservations.hold(uidOf("a"), placement("10.0.0.2"));
+    reservations.sent(uidOf("a"), "1");
+    expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
+    set(machineAt("a", "10.0.0.2"));
+    expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
+    expect(reservations.list().size).toBe(0);
+    expect(has(ledger, "10.0.0.2")).toBe(true);
+  });
+
+  test("are the same whether they were kept from the start or are opened now, whatever happened", () => {
+    const anyAction = fc.record({
+      name: fc.constantFrom("a", "b", "c"),
+      address: fc.constantFrom("10.0.0.2", "10.0.0.3"),
+      node: fc.constantFrom("node-1", "node-2"),
+      kind: fc.constantFrom("place", "unplace", "remove"),
+    });
+    fc.assert(
+      fc.property(fc.array(anyAction, { maxLength: 20 }), (actions) => {
+        const { store, set, remove } = createHandStore();
+        const kept = createLedger(store, createReservations());
+        for (const { name, address, node, kind } of actions) {
+          if (kind === "place") set(machineAt(name, address, node));
+          if (kind === "unplace") set(machineWith({}, { name, uid: uidOf(name) }));
+          if (kind === "remove") remove(name);
+        }
+        const opened = createLedger(store, createReservations());
+        for (const node of ["node-1", "node-2"])
+          expect(kept.usage().resourcesOn(node)).toEqual(opened.usage().resourcesOn(node));
+        for (const address of ["10.0.0.2", "10.0.0.3"]) expect(has(kept, address)).toBe(has(opened, address));
+      }),
+    );
+  });
+});
