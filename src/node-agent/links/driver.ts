@@ -1,13 +1,13 @@
 import { z } from "zod";
 import type { RunCommand } from "../host/command.ts";
 import { isEmpty, type ObservedDevice, type ObservedLinks, type Plan, type Step } from "./plan.ts";
-import { renderBatch } from "./render.ts";
+import { renderBatch, renderSettings } from "./render.ts";
 
 /** Looks at the node's links and changes them, with iproute2 and procps. */
 export interface LinkDriver {
   observe(signal: AbortSignal): Promise<ObservedLinks>;
-  /** Carries `make` out, then writes the settings, then carries `connect` out. */
-  apply(plan: Plan, settings: string, signal: AbortSignal): Promise<void>;
+  /** Carries the parts of the plan out, one after the other; a part that is empty costs nothing. */
+  apply(plan: Plan, signal: AbortSignal): Promise<void>;
 }
 
 /** Generous for a busy node: the kernel may wait for readers while it removes devices. */
@@ -39,13 +39,16 @@ const device = z.object({
 const route = z.object({ dst: z.string(), dev: z.string().optional() });
 const neighbour = z.object({ dst: z.string(), dev: z.string(), lladdr: z.string().optional() });
 
+/** The kernel's settings of a device, or of "all"; one entry for each address family. */
 const netconf = z.object({
-  interface: z.string(),
+  interface: z.string().optional(),
   family: z.string(),
-  forwarding: z.boolean().optional(),
-  rp_filter: z.string().optional(),
-  proxy_neigh: z.boolean().optional(),
+  forwarding: z.boolean().default(false),
+  rp_filter: z.string().default("off"),
+  proxy_neigh: z.boolean().default(false),
 });
+
+type Netconf = z.output<typeof netconf>;
 
 /** iproute2 leaves an empty object where it filtered an entry out. */
 const listOf = <T extends z.ZodType>(entry: T) =>
@@ -62,18 +65,21 @@ const OBSERVE = "address show\nroute show table main\nneighbour show nud permane
 const kindOf = ({ linkinfo }: z.output<typeof device>): string | undefined =>
   linkinfo?.info_kind === "tun" && linkinfo.info_data?.type === "tap" ? "tap" : linkinfo?.info_kind;
 
-/** Devices whose settings are those of a guest's tap (render.ts), as far as netlink tells them. */
-const routingDevices = (entries: readonly z.output<typeof netconf>[]): ReadonlySet<string> =>
-  new Set(
-    entries
-      .filter(({ family }) => family === "inet")
-      .filter(
-        (entry) => entry.forwarding === true && entry.proxy_neigh === true && entry.rp_filter === "strict",
-      )
-      .map((entry) => entry.interface),
-  );
+/** Names of the devices, among them "all", whose IPv4 settings fit. */
+const devicesThat = (
+  entries: readonly Netconf[],
+  fit: (entry: Netconf) => boolean,
+): ReadonlySet<string | undefined> =>
+  new Set(entries.filter((entry) => entry.family === "inet" && fit(entry)).map((entry) => entry.interface));
 
-const deviceOf = (entry: z.output<typeof device>, routing: ReadonlySet<string>): ObservedDevice => ({
+/** As far as netlink tells what render.ts writes for a tap. */
+const routesForGuest = (entry: Netconf): boolean =>
+  entry.forwarding && entry.proxy_neigh && entry.rp_filter === "strict";
+
+const deviceOf = (
+  entry: z.output<typeof device>,
+  routing: ReadonlySet<string | undefined>,
+): ObservedDevice => ({
   name: entry.ifname,
   kind: kindOf(entry),
   alias: entry.ifalias,
@@ -92,8 +98,9 @@ export const parseObservation = (stdout: string): ObservedLinks => {
   const [devices, routes, neighbours, settings] = observation.parse(
     lines.map((line): unknown => JSON.parse(line)),
   );
-  const routing = routingDevices(settings);
+  const routing = devicesThat(settings, routesForGuest);
   return {
+    forwarding: devicesThat(settings, ({ forwarding }) => forwarding).has("all"),
     devices: devices.map((entry) => deviceOf(entry, routing)),
     routes: routes.map(({ dst, dev }) => ({ destination: dst, device: dev })),
     neighbours: neighbours.map(({ dst, dev, lladdr }) => ({ address: dst, device: dev, macAddress: lladdr })),
@@ -117,9 +124,10 @@ export const sharingObservations = (driver: LinkDriver, monotonicMs: () => numbe
       recent = { links, at };
       return links;
     },
-    apply: async (plan, settings, signal) => {
-      if (!isEmpty(plan)) recent = undefined;
-      await driver.apply(plan, settings, signal);
+    apply: async (plan, signal) => {
+      if (isEmpty(plan)) return;
+      recent = undefined;
+      await driver.apply(plan, signal);
     },
   };
 };
@@ -139,12 +147,12 @@ export const createLinkDriver = (run: RunCommand): LinkDriver => {
       });
       return parseObservation(stdout);
     },
-    apply: async ({ make, connect }, settings, signal) => {
+    apply: async ({ make, tune, connect }, signal) => {
       await changeLinks(make, signal);
-      if (settings !== "") {
+      if (tune.length > 0) {
         // --ignore: a kernel without IPv6 has no settings for it.
         await run("sysctl", ["--quiet", "--ignore", "--load=-"], {
-          stdin: settings,
+          stdin: renderSettings(tune),
           signal,
           timeoutMs: TIMEOUT_MS,
         });

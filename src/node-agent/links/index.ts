@@ -1,8 +1,15 @@
 import type { RunCommand } from "../host/command.ts";
 import { createInTurn } from "../host/in-turn.ts";
 import { createLinkDriver, sharingObservations } from "./driver.ts";
-import { isEmpty, ownedTaps, planEnsure, planRemove, planSetUp, planTearDown } from "./plan.ts";
-import { renderGatewaySettings, renderNodeSettings, renderTapSettings } from "./render.ts";
+import {
+  type ObservedLinks,
+  ownedTaps,
+  type Plan,
+  planEnsure,
+  planRemove,
+  planSetUp,
+  planTearDown,
+} from "./plan.ts";
 import { type Link, type Tap, tapName } from "./types.ts";
 
 export { isGuestDevice } from "./owner.ts";
@@ -49,29 +56,20 @@ const tapsOf = ({ vmUid, interfaces }: Link): readonly Tap[] =>
 export const createLinks = ({ run }: { readonly run: RunCommand }): Links => {
   const driver = sharingObservations(createLinkDriver(run), () => performance.now());
   const inTurn = createInTurn();
+  /** Looks, plans and acts, before anybody else does. */
+  const carryOut = (planFor: (observed: ObservedLinks) => Plan, signal: AbortSignal): Promise<void> =>
+    inTurn(async () => driver.apply(planFor(await driver.observe(signal)), signal));
   return {
-    setUp: ({ signal }) =>
-      inTurn(async () => {
-        const plan = planSetUp(await driver.observe(signal));
-        await driver.apply(plan, renderNodeSettings() + renderGatewaySettings(), signal);
-      }),
-    ensure: (want, { signal }) =>
-      inTurn(async () => {
-        const taps = tapsOf(want);
-        const plan = planEnsure(want, await driver.observe(signal));
-        // A killed agent has not come to the last part of a plan: nothing left to do means that the settings are made.
-        if (isEmpty(plan)) return taps;
-        const settings = taps.map(({ name }) => renderTapSettings(name)).join("");
-        await driver.apply(plan, renderGatewaySettings() + settings, signal);
-        return taps;
-      }),
-    remove: (vmUid, { signal }) =>
-      inTurn(async () => driver.apply(planRemove(vmUid, await driver.observe(signal)), "", signal)),
-    list: ({ signal }) =>
-      inTurn(async () => [
-        ...new Set(ownedTaps(await driver.observe(signal)).map(({ owner }) => owner.vmUid)),
-      ]),
-    tearDown: ({ signal }) =>
-      inTurn(async () => driver.apply(planTearDown(await driver.observe(signal)), "", signal)),
+    setUp: ({ signal }) => carryOut(planSetUp, signal),
+    ensure: async (want, { signal }) => {
+      await carryOut((observed) => planEnsure(want, observed), signal);
+      return tapsOf(want);
+    },
+    remove: (vmUid, { signal }) => carryOut((observed) => planRemove(vmUid, observed), signal),
+    list: async ({ signal }) => {
+      const owned = ownedTaps(await inTurn(() => driver.observe(signal)));
+      return [...new Set(owned.map(({ owner }) => owner.vmUid))];
+    },
+    tearDown: ({ signal }) => carryOut(planTearDown, signal),
   };
 };

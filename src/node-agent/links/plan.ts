@@ -26,8 +26,8 @@ export interface ObservedDevice {
   readonly up: boolean;
   /** IPv4 addresses with their prefix lengths. */
   readonly addresses: readonly string[];
-  /** Whether it forwards, answers ARP for others and checks sources, as a tap has to; absent when the kernel does not say. */
-  readonly routesForGuest?: boolean;
+  /** Whether it forwards, answers ARP for others and refuses senders that are not routed to it, as a tap has to. */
+  readonly routesForGuest: boolean;
 }
 
 export interface ObservedRoute {
@@ -43,6 +43,8 @@ export interface ObservedNeighbour {
 
 export interface ObservedLinks {
   readonly devices: readonly ObservedDevice[];
+  /** Whether the node forwards IPv4 packets at all. */
+  readonly forwarding: boolean;
   /** Routes of the main table. */
   readonly routes: readonly ObservedRoute[];
   /** Permanent neighbours. */
@@ -67,9 +69,16 @@ export type Step =
   | { readonly kind: "set-route"; readonly device: string; readonly address: string }
   | { readonly kind: "remove-route"; readonly device: string; readonly destination: string };
 
-/** The kernel's settings of a new device come between the two: it is quiet before it is up. */
+/** Whose settings in the kernel are to be written. */
+export type Tuning =
+  | { readonly kind: "node" }
+  | { readonly kind: "gateway" }
+  | { readonly kind: "tap"; readonly device: string };
+
+/** Settings come between the two kinds of steps: a device is quiet until it is up. */
 export interface Plan {
   readonly make: readonly Step[];
+  readonly tune: readonly Tuning[];
   readonly connect: readonly Step[];
 }
 
@@ -98,8 +107,12 @@ export const ownedTaps = ({ devices }: ObservedLinks): readonly OwnedTap[] =>
 const isHalfMade = ({ kind, name, alias }: ObservedDevice): boolean =>
   kind === "tap" && isTapName(name) && alias === undefined;
 
-const removals = (taps: readonly ObservedDevice[]): Step[] =>
-  taps.map(({ name }) => ({ kind: "remove-device", device: name }));
+const nothing: Plan = { make: [], tune: [], connect: [] };
+
+const planRemovals = (devices: readonly ObservedDevice[]): Plan => ({
+  ...nothing,
+  make: devices.map(({ name }) => ({ kind: "remove-device", device: name })),
+});
 
 const planTap = (vmUid: string, want: AllocatedInterface, observed: ObservedLinks): Plan => {
   const device = tapName(vmUid, want.network);
@@ -111,11 +124,18 @@ const planTap = (vmUid: string, want: AllocatedInterface, observed: ObservedLink
   const make: Step[] = [];
   if (existing === undefined) make.push({ kind: "add-tap", device });
   if (!configured) make.push({ kind: "configure-tap", device, alias, mtu: want.mtu });
+  const tuned = configured && existing.up && existing.routesForGuest;
+  const tune: Tuning[] = tuned ? [] : [{ kind: "tap", device }];
   // A new hardware address empties the neighbour table, so that these follow it in any case.
-  const connected = configured && existing.up && existing.routesForGuest !== false;
+  const connected = configured && existing.up;
   const connect: Step[] = connected ? [] : [{ kind: "raise-device", device }];
-  return { make, connect: [...connect, ...planReachability(device, want, connected, observed)] };
+  return { make, tune, connect: [...connect, ...planReachability(device, want, connected, observed)] };
 };
+
+const planNode = ({ forwarding }: ObservedLinks): Plan => ({
+  ...nothing,
+  tune: forwarding ? [] : [{ kind: "node" }],
+});
 
 /** The neighbour and the route that lead to the guest, and no others over its tap. */
 const planReachability = (
@@ -159,6 +179,7 @@ const planGateways = (gateways: readonly string[], observed: ObservedLinks): Pla
   const wanted = sorted(gateways);
   const present = new Set(device?.addresses);
   const make: Step[] = device === undefined ? [{ kind: "add-gateway-device" }] : [];
+  const tune: Tuning[] = device?.up === true ? [] : [{ kind: "gateway" }];
   const connect: Step[] = [];
   if (device?.up !== true) connect.push({ kind: "raise-device", device: GATEWAY_DEVICE });
   for (const gateway of wanted) {
@@ -167,25 +188,28 @@ const planGateways = (gateways: readonly string[], observed: ObservedLinks): Pla
   for (const address of sorted(present)) {
     if (!wanted.includes(address.replace(/\/32$/, ""))) connect.push({ kind: "remove-gateway", address });
   }
-  return { make, connect };
+  return { make, tune, connect };
 };
 
 const gatewaysOf = (taps: readonly OwnedTap[]): readonly string[] => taps.map(({ owner }) => owner.gateway);
 
 const joined = (...plans: readonly Plan[]): Plan => ({
   make: plans.flatMap(({ make }) => make),
+  tune: plans.flatMap(({ tune }) => tune),
   connect: plans.flatMap(({ connect }) => connect),
 });
 
 /** What a node needs before its first guest, whatever a killed agent left. */
 export const planSetUp = (observed: ObservedLinks): Plan =>
   joined(
-    { make: removals(observed.devices.filter(isHalfMade)), connect: [] },
+    planRemovals(observed.devices.filter(isHalfMade)),
+    planNode(observed),
     planGateways(gatewaysOf(ownedTaps(observed)), observed),
   );
 
 /** Everything is as it should be. */
-export const isEmpty = ({ make, connect }: Plan): boolean => make.length === 0 && connect.length === 0;
+export const isEmpty = ({ make, tune, connect }: Plan): boolean =>
+  make.length === 0 && tune.length === 0 && connect.length === 0;
 
 /** Gateways come first: a guest whose tap is up finds its router. */
 export const planEnsure = (want: Link, observed: ObservedLinks): Plan => {
@@ -195,7 +219,8 @@ export const planEnsure = (want: Link, observed: ObservedLinks): Plan => {
   const others = owned.filter(({ owner }) => owner.vmUid !== want.vmUid);
   const gateways = [...gatewaysOf(others), ...want.interfaces.map(({ gateway }) => gateway)];
   return joined(
-    { make: removals(surplus.map(({ device }) => device)), connect: [] },
+    planRemovals(surplus.map(({ device }) => device)),
+    planNode(observed),
     planGateways(gateways, observed),
     ...want.interfaces.map((link) => planTap(want.vmUid, link, observed)),
   );
@@ -207,7 +232,7 @@ export const planRemove = (vmUid: string, observed: ObservedLinks): Plan => {
   const leaving = owned.filter(({ owner }) => owner.vmUid === vmUid);
   const staying = owned.filter(({ owner }) => owner.vmUid !== vmUid);
   return joined(
-    { make: removals(leaving.map(({ device }) => device)), connect: [] },
+    planRemovals(leaving.map(({ device }) => device)),
     planGateways(gatewaysOf(staying), observed),
   );
 };
@@ -218,5 +243,5 @@ export const planTearDown = (observed: ObservedLinks): Plan => {
     ...observed.devices.filter(isHalfMade),
     ...observed.devices.filter(({ name, kind }) => name === GATEWAY_DEVICE && kind === "bridge"),
   ];
-  return { make: removals(ours), connect: [] };
+  return planRemovals(ours);
 };

@@ -1,9 +1,9 @@
 import { GATEWAY_DEVICE } from "./owner.ts";
-import { type Plan, type Step, TAP_MAC_ADDRESS } from "./plan.ts";
+import { type Step, TAP_MAC_ADDRESS, type Tuning } from "./plan.ts";
 
 /**
  * Steps as lines for `ip -batch -` (ip(8)), and the kernel's settings as lines
- * for `sysctl -p -` (sysctl.conf(5)).
+ * for `sysctl --load=-` (sysctl.conf(5)).
  */
 
 /** One word of a line. The values are checked long before; that none can begin another line is checked here. */
@@ -55,22 +55,13 @@ const renderStep = (step: Step): readonly string[] =>
   (renderers[step.kind] as (step: Step) => readonly string[])(step);
 
 /** Standard input for `ip -batch -`. */
-export const renderBatch = (steps: Plan["make"]): string =>
+export const renderBatch = (steps: readonly Step[]): string =>
   steps
     .flatMap(renderStep)
     .map((line) => `${line}\n`)
     .join("");
 
-const render = (settings: Readonly<Record<string, number>>): string =>
-  Object.entries(settings)
-    .map(([key, value]) => `${key} = ${value}\n`)
-    .join("");
-
-/** The node forwards packets. */
-export const renderNodeSettings = (): string => render({ "net.ipv4.ip_forward": 1 });
-
-export const renderGatewaySettings = (): string =>
-  render({ [`net.ipv6.conf.${GATEWAY_DEVICE}.disable_ipv6`]: 1 });
+type Settings = Readonly<Record<string, number>>;
 
 /**
  * - proxy_arp without delay: the node answers for every address that it has a
@@ -81,13 +72,30 @@ export const renderGatewaySettings = (): string =>
  *
  * https://docs.kernel.org/networking/ip-sysctl.html
  */
-export const renderTapSettings = (tap: string): string =>
-  render({
-    [`net.ipv6.conf.${word(tap)}.disable_ipv6`]: 1,
-    [`net.ipv4.conf.${tap}.forwarding`]: 1,
-    [`net.ipv4.conf.${tap}.proxy_arp`]: 1,
-    [`net.ipv4.conf.${tap}.rp_filter`]: 1,
-    [`net.ipv4.conf.${tap}.accept_redirects`]: 0,
-    [`net.ipv4.conf.${tap}.send_redirects`]: 0,
-    [`net.ipv4.neigh.${tap}.proxy_delay`]: 0,
-  });
+const tapSettings = (tap: string): Settings => ({
+  [`net.ipv6.conf.${tap}.disable_ipv6`]: 1,
+  [`net.ipv4.conf.${tap}.forwarding`]: 1,
+  [`net.ipv4.conf.${tap}.proxy_arp`]: 1,
+  [`net.ipv4.conf.${tap}.rp_filter`]: 1,
+  [`net.ipv4.conf.${tap}.accept_redirects`]: 0,
+  [`net.ipv4.conf.${tap}.send_redirects`]: 0,
+  [`net.ipv4.neigh.${tap}.proxy_delay`]: 0,
+});
+
+const settingsOf = (tuning: Tuning): Settings => {
+  switch (tuning.kind) {
+    case "node":
+      return { "net.ipv4.ip_forward": 1 };
+    case "gateway":
+      return { [`net.ipv6.conf.${GATEWAY_DEVICE}.disable_ipv6`]: 1 };
+    case "tap":
+      return tapSettings(word(tuning.device));
+  }
+};
+
+/** Standard input for `sysctl --load=-`. */
+export const renderSettings = (tunings: readonly Tuning[]): string =>
+  tunings
+    .flatMap((tuning) => Object.entries(settingsOf(tuning)))
+    .map(([key, value]) => `${key} = ${value}\n`)
+    .join("");

@@ -182,6 +182,8 @@ describe("links, with the kernel's own devices", () => {
     ["has a gateway too many", [["ip", "address", "add", "10.7.0.1/32", "dev", "vireo-gw"]]],
     ["lost the gateways' device", [["ip", "link", "delete", "vireo-gw"]]],
     ["answers no ARP", [["sysctl", "-q", "-w", `net.ipv4.conf.${tap}.proxy_arp=0`]]],
+    ["believes any sender", [["sysctl", "-q", "-w", `net.ipv4.conf.${tap}.rp_filter=0`]]],
+    ["is on a node that does not forward", [["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]]],
   ])("a machine whose tap %s is repaired", async (_what, damage) => {
     const want = { vmUid: ALPHA, interfaces: [interfaceOf(11)] };
     await links.ensure(want, { signal });
@@ -197,7 +199,10 @@ describe("links, with the kernel's own devices", () => {
     for (const argv of damage) await node.run(argv);
     await links.ensure(want, { signal });
     expect(await comparable()).toBe(before);
-    expect(await setting(node, `net.ipv4.conf.${tap}.proxy_arp`)).toBe("1");
+    for (const key of ["proxy_arp", "rp_filter", "forwarding"]) {
+      expect(`${key} ${await setting(node, `net.ipv4.conf.${tap}.${key}`)}`).toBe(`${key} 1`);
+    }
+    expect(await setting(node, "net.ipv4.ip_forward")).toBe("1");
   });
 
   test("an agent killed at any program of ensure leaves what the next one completes or removes", async () => {

@@ -1,4 +1,10 @@
-import type { ObservedDevice, ObservedLinks, Plan, Step } from "../../../../src/node-agent/links/plan.ts";
+import type {
+  ObservedDevice,
+  ObservedLinks,
+  Plan,
+  Step,
+  Tuning,
+} from "../../../../src/node-agent/links/plan.ts";
 import { TAP_MAC_ADDRESS } from "../../../../src/node-agent/links/plan.ts";
 
 /** What the kernel makes of the steps, as far as this room looks at it. */
@@ -15,13 +21,21 @@ const changeDevice = (
 /** The kernel forgets the routes and neighbours of a device that goes. */
 const withoutTraffic = (links: ObservedLinks, name: string): ObservedLinks => ({
   devices: links.devices,
+  forwarding: links.forwarding,
   routes: links.routes.filter(({ device }) => device !== name),
   neighbours: links.neighbours.filter(({ device }) => device !== name),
 });
 
 const added = (links: ObservedLinks, device: Pick<ObservedDevice, "name" | "kind">): ObservedLinks => {
   if (links.devices.some(({ name }) => name === device.name)) throw new Error(`${device.name} exists`);
-  const made = { alias: undefined, macAddress: "02:11:22:33:44:55", mtu: 1500, up: false, addresses: [] };
+  const made = {
+    alias: undefined,
+    macAddress: "02:11:22:33:44:55",
+    mtu: 1500,
+    up: false,
+    addresses: [],
+    routesForGuest: false,
+  };
   return { ...links, devices: [...links.devices, { ...made, ...device }] };
 };
 
@@ -93,5 +107,18 @@ const applyStep = (links: ObservedLinks, step: Step): ObservedLinks => {
   }
 };
 
-export const apply = (links: ObservedLinks, { make, connect }: Plan): ObservedLinks =>
-  [...make, ...connect].reduce(applyStep, links);
+const applyTuning = (links: ObservedLinks, tuning: Tuning): ObservedLinks => {
+  switch (tuning.kind) {
+    case "node":
+      return { ...links, forwarding: true };
+    case "gateway":
+      existing(links, "vireo-gw");
+      return links;
+    case "tap":
+      existing(links, tuning.device);
+      return changeDevice(links, tuning.device, (device) => ({ ...device, routesForGuest: true }));
+  }
+};
+
+export const apply = (links: ObservedLinks, { make, tune, connect }: Plan): ObservedLinks =>
+  connect.reduce(applyStep, tune.reduce(applyTuning, make.reduce(applyStep, links)));

@@ -44,6 +44,7 @@ const device = (changes: Partial<ObservedDevice> & Pick<ObservedDevice, "name">)
   mtu: 1500,
   up: true,
   addresses: [],
+  routesForGuest: false,
   ...changes,
 });
 
@@ -56,6 +57,7 @@ const anyTap = fc
     macAddress: fc.constantFrom(TAP_MAC_ADDRESS, "02:bb:bb:bb:bb:bb"),
     mtu: fc.constantFrom(1450, 1500),
     up: fc.boolean(),
+    routesForGuest: fc.boolean(),
   })
   .map(({ vmUid, network, alias, ...rest }) => {
     const aliases = {
@@ -87,9 +89,11 @@ const anyState: fc.Arbitrary<ObservedLinks> = fc
     taps: fc.uniqueArray(anyTap, { selector: ({ name }) => name }),
     gateway: anyGatewayDevice,
     leftovers: fc.boolean(),
+    forwarding: fc.boolean(),
   })
-  .map(({ taps, gateway, leftovers }) => ({
+  .map(({ taps, gateway, leftovers, forwarding }) => ({
     devices: [...strangers, ...(gateway === null ? [] : [gateway]), ...taps],
+    forwarding,
     routes: [
       { destination: "default", device: "eth0" },
       ...(leftovers ? taps.map(({ name }) => ({ destination: "10.9.9.9", device: name })) : []),
@@ -103,22 +107,31 @@ const ensureAll = (state: ObservedLinks, wants: readonly Link[]): ObservedLinks 
   wants.reduce((now, want) => apply(now, planEnsure(want, now)), state);
 
 /** The order in which the kernel lists things does not matter. */
-const comparable = ({ devices, routes, neighbours }: ObservedLinks): readonly unknown[] =>
-  [devices.map((one) => ({ ...one, addresses: one.addresses.toSorted() })), routes, neighbours].map((list) =>
-    list.map((item) => JSON.stringify(item)).toSorted(),
-  );
+const comparable = ({ devices, forwarding, ...lists }: ObservedLinks): readonly unknown[] =>
+  [
+    [forwarding],
+    devices.map((one) => ({ ...one, addresses: one.addresses.toSorted() })),
+    ...Object.values(lists),
+  ].map((list) => list.map((item) => JSON.stringify(item)).toSorted());
+
+const nothing = { make: [], tune: [], connect: [] };
+
+const emptyNode: ObservedLinks = { devices: [], forwarding: true, routes: [], neighbours: [] };
 
 describe("the plan for links", () => {
   test("leads from any state to the wanted one, in which nothing is left to do", () => {
     fc.assert(
       fc.property(anyState, wantedLinks, (state, wants) => {
         const end = ensureAll(apply(state, planSetUp(state)), wants);
-        for (const want of wants) expect(planEnsure(want, end)).toEqual({ make: [], connect: [] });
-        expect(planSetUp(end)).toEqual({ make: [], connect: [] });
+        for (const want of wants) expect(planEnsure(want, end)).toEqual(nothing);
+        expect(planSetUp(end)).toEqual(nothing);
+        expect(end.forwarding).toBe(true);
         for (const { interfaces, vmUid } of wants) {
           for (const { network, address, macAddress, gateway } of interfaces) {
             const name = tapName(vmUid, network);
-            expect(end.devices).toContainEqual(expect.objectContaining({ name, up: true, mtu: 1450 }));
+            expect(end.devices).toContainEqual(
+              expect.objectContaining({ name, up: true, mtu: 1450, routesForGuest: true }),
+            );
             expect(end.routes).toContainEqual({ destination: address, device: name });
             expect(end.neighbours).toContainEqual({ address, device: name, macAddress });
             const addresses = end.devices.find((one) => one.name === "vireo-gw")?.addresses;
@@ -146,8 +159,13 @@ describe("the plan for links", () => {
         const start = apply(state, planSetUp(state));
         const [want] = wants;
         if (want === undefined) return;
-        const { make, connect } = planEnsure(want, start);
-        const cut = apply(start, { make: [...make, ...connect].slice(0, steps), connect: [] });
+        const { make, tune, connect } = planEnsure(want, start);
+        const done = (before: number) => Math.max(0, steps - before);
+        const cut = apply(start, {
+          make: make.slice(0, steps),
+          tune: tune.slice(0, done(make.length)),
+          connect: connect.slice(0, done(make.length + tune.length)),
+        });
         const again = apply(cut, planSetUp(cut));
         expect(comparable(ensureAll(again, wants))).toEqual(comparable(ensureAll(start, wants)));
       }),
@@ -157,7 +175,7 @@ describe("the plan for links", () => {
   test("leaves nothing of a machine that is removed, and all of the others", () => {
     fc.assert(
       fc.property(wantedLinks, (wants) => {
-        const empty: ObservedLinks = { devices: [...strangers], routes: [], neighbours: [] };
+        const empty: ObservedLinks = { ...emptyNode, devices: [...strangers] };
         const before = apply(empty, planSetUp(empty));
         const [first, ...rest] = wants;
         if (first === undefined) return;
@@ -185,14 +203,13 @@ describe("the plan for links", () => {
     ["a machine's tap", tapName(uids[0], "blue"), "bridge"],
     ["the gateways' device", "vireo-gw", "tap"],
   ])("refuses to use a device of somebody else in the place of %s", (_what, name, kind) => {
-    const state = { devices: [device({ name, kind })], routes: [], neighbours: [] };
+    const state = { ...emptyNode, devices: [device({ name, kind })] };
     const want = { vmUid: uids[0], interfaces: [interfaceOf("blue", 0)] };
     expect(() => planEnsure(want, state)).toThrow(ForeignDeviceError);
   });
 
   test("raises a tap only after its gateway is there", () => {
-    const empty: ObservedLinks = { devices: [], routes: [], neighbours: [] };
-    const { connect } = planEnsure({ vmUid: uids[0], interfaces: [interfaceOf("blue", 0)] }, empty);
+    const { connect } = planEnsure({ vmUid: uids[0], interfaces: [interfaceOf("blue", 0)] }, emptyNode);
     expect(connect.map(({ kind }) => kind)).toEqual([
       "raise-device",
       "add-gateway",

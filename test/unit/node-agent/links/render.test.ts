@@ -3,7 +3,7 @@ import fc from "fast-check";
 
 import { parseObservation } from "../../../../src/node-agent/links/driver.ts";
 import type { Step } from "../../../../src/node-agent/links/plan.ts";
-import { renderBatch, renderTapSettings } from "../../../../src/node-agent/links/render.ts";
+import { renderBatch, renderSettings } from "../../../../src/node-agent/links/render.ts";
 
 describe("ip -batch", () => {
   test("gets a line for each step, in their order", () => {
@@ -45,7 +45,7 @@ route replace 10.0.0.11/32 dev vtap0123456789a scope link proto static
       expect(() => renderBatch([{ kind: "set-route", device: "vtap0123456789a", address }])).toThrow(
         RangeError,
       );
-      expect(() => renderTapSettings(address)).toThrow(RangeError);
+      expect(() => renderSettings([{ kind: "tap", device: address }])).toThrow(RangeError);
     },
   );
 });
@@ -56,10 +56,11 @@ describe("what ip prints", () => {
       '[{},{"ifname":"vtap0123456789a","flags":["BROADCAST","UP"],"mtu":1450,"address":"ee:ee:ee:ee:ee:ee","linkinfo":{"info_kind":"tun","info_data":{"type":"tap"}},"ifalias":"vireo:x:y","addr_info":[]},{"ifname":"vireo-gw","flags":[],"mtu":1500,"linkinfo":{"info_kind":"bridge"},"addr_info":[{"family":"inet","local":"10.0.0.1","prefixlen":32},{"family":"inet6","local":"fe80::1","prefixlen":64}]}]',
       '[{"dst":"default","gateway":"192.0.2.2","dev":"eth0"},{"type":"blackhole","dst":"10.8.0.0/16"}]',
       '[{"dst":"10.0.0.11","dev":"vtap0123456789a","lladdr":"02:00:00:00:00:0b","state":["PERMANENT"]}]',
-      '[{"family":"inet","interface":"vtap0123456789a","forwarding":true,"rp_filter":"strict","proxy_neigh":true},{"family":"inet","interface":"vireo-gw","forwarding":true,"rp_filter":"off","proxy_neigh":false},{"family":"inet6","interface":"vireo-gw","forwarding":true,"proxy_neigh":true}]',
+      '[{"family":"inet","interface":"vtap0123456789a","forwarding":true,"rp_filter":"strict","proxy_neigh":true},{"family":"inet","interface":"vireo-gw","forwarding":true,"rp_filter":"off","proxy_neigh":false},{"family":"inet","interface":"all","forwarding":true,"rp_filter":"off","proxy_neigh":false},{"family":"inet6","interface":"vireo-gw","forwarding":true,"proxy_neigh":true},{"family":"mpls","interface":"lo","input":false}]',
       "",
     ];
     expect(parseObservation(lines.join("\n"))).toEqual({
+      forwarding: true,
       devices: [
         {
           name: "vtap0123456789a",
