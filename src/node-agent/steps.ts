@@ -4,7 +4,8 @@ import { desiredDomain, desiredLink, desiredRootDisk, desiredSeed, type PlacedMa
 import type { Disks } from "./disks/index.ts";
 import type { Domains } from "./domains/index.ts";
 import type { Step } from "./lifecycle.ts";
-import type { Links } from "./links/index.ts";
+import { allEnded } from "./host/all-ended.ts";
+import type { Links, Tap } from "./links/index.ts";
 import type { StepOutcome } from "./machine-status.ts";
 
 /** The rooms of this node, and what a step needs beside them. */
@@ -30,15 +31,17 @@ type Executor = (target: PlacedMachine, context: StepContext, options: StepOptio
 const done: StepOutcome = { kind: "done" };
 
 /**
- * Disk, seed, link, rules, domain: each needs the one before, and a guest never
- * runs before its rules are in place.
+ * Disk first, for without an image nothing else is made; then the seed beside
+ * link and rules; then the domain: a guest never runs before its rules are in
+ * place.
  */
 const start: Executor = async (target, context, options) => {
   const rootDisk = await context.disks.ensureRootDisk(desiredRootDisk(target), options);
   if (rootDisk.kind !== "ready") return { kind: "no-disk", disk: rootDisk };
-  const seed = await context.cloudInit.ensureSeed(desiredSeed(target), options);
-  const taps = await context.links.ensure(desiredLink(target), options);
-  await context.syncFilters();
+  const [seed, taps] = await allEnded([
+    context.cloudInit.ensureSeed(desiredSeed(target), options),
+    connect(target, context, options),
+  ]);
   const acceleration = await context.acceleration();
   await context.domains.start(
     desiredDomain(target, { acceleration, rootDisk, seedPath: seed.path, taps }),
@@ -47,10 +50,19 @@ const start: Executor = async (target, context, options) => {
   return done;
 };
 
+const connect = async (
+  target: PlacedMachine,
+  { links, syncFilters }: StepContext,
+  options: StepOptions,
+): Promise<readonly Tap[]> => {
+  const taps = await links.ensure(desiredLink(target), options);
+  await syncFilters();
+  return taps;
+};
+
 /** A running guest is not touched; what somebody took away around it is put back. */
 const keep: Executor = async (target, context, options) => {
-  await context.links.ensure(desiredLink(target), options);
-  await context.syncFilters();
+  await connect(target, context, options);
   return done;
 };
 

@@ -1,4 +1,5 @@
 import type { RunCommand } from "../host/command.ts";
+import { allEnded } from "../host/all-ended.ts";
 import { createInTurn } from "../host/in-turn.ts";
 import { createFilterDriver, type FilterDriver } from "./driver.ts";
 import { plan } from "./plan.ts";
@@ -46,8 +47,8 @@ export const createFilters = ({ run, nodeAddresses }: FiltersOptions): Filters =
   return {
     sync: (guests, { signal }) =>
       inTurn(async () => {
-        await makeEqual(ipv6, ipv6Rules, signal);
-        await makeEqual(ipv4, ipv4Rules(guests, nodeAddresses()), signal);
+        const rules = ipv4Rules(guests, nodeAddresses());
+        await allEnded([makeEqual(ipv6, ipv6Rules, signal), makeEqual(ipv4, rules, signal)]);
       }),
     tearDown: ({ signal }) =>
       inTurn(async () => {
