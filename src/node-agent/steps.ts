@@ -4,7 +4,7 @@ import { desiredDomain, desiredLink, desiredRootDisk, desiredSeed, type PlacedMa
 import type { Disks } from "./disks/index.ts";
 import type { Domains } from "./domains/index.ts";
 import type { Step } from "./lifecycle.ts";
-import { allEnded } from "./host/all-ended.ts";
+import { both } from "./host/both.ts";
 import type { Links, Tap } from "./links/index.ts";
 import type { StepOutcome } from "./machine-status.ts";
 
@@ -38,10 +38,10 @@ const done: StepOutcome = { kind: "done" };
 const start: Executor = async (target, context, options) => {
   const rootDisk = await context.disks.ensureRootDisk(desiredRootDisk(target), options);
   if (rootDisk.kind !== "ready") return { kind: "no-disk", disk: rootDisk };
-  const [seed, taps] = await allEnded([
+  const [seed, taps] = await both(
     context.cloudInit.ensureSeed(desiredSeed(target), options),
     connect(target, context, options),
-  ]);
+  );
   const acceleration = await context.acceleration();
   await context.domains.start(
     desiredDomain(target, { acceleration, rootDisk, seedPath: seed.path, taps }),

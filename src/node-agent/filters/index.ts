@@ -1,5 +1,5 @@
 import type { RunCommand } from "../host/command.ts";
-import { allEnded } from "../host/all-ended.ts";
+import { both } from "../host/both.ts";
 import { createInTurn } from "../host/in-turn.ts";
 import { createFilterDriver, type FilterDriver } from "./driver.ts";
 import { plan } from "./plan.ts";
@@ -48,7 +48,7 @@ export const createFilters = ({ run, nodeAddresses }: FiltersOptions): Filters =
     sync: (guests, { signal }) =>
       inTurn(async () => {
         const rules = ipv4Rules(guests, nodeAddresses());
-        await allEnded([makeEqual(ipv6, ipv6Rules, signal), makeEqual(ipv4, rules, signal)]);
+        await both(makeEqual(ipv6, ipv6Rules, signal), makeEqual(ipv4, rules, signal));
       }),
     tearDown: ({ signal }) =>
       inTurn(async () => {
