@@ -52,6 +52,9 @@ describe("a real guest", () => {
       await host.domains.start(want, { signal });
       await host.whenBooted(want.vmUid);
       const log = join(host.stateDirectory, "consoles", `${want.vmUid}.log`);
+      await waitFor("the guest asks who is there", async () =>
+        (await readFile(log, "utf8")).includes("login:"),
+      );
       expect((await stat(log)).size).toBeGreaterThan(MAX_CONSOLE_LOG_BYTES);
       await host.domains.trimConsoleLogs({ signal });
       expect((await stat(`${log}.0`)).size).toBe(MAX_CONSOLE_LOG_BYTES);
