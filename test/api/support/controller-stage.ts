@@ -3,13 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { type Condition, findCondition } from "../../../src/api/condition.ts";
-import { SYSTEM_NAMESPACE } from "../../../src/api/hypervisor.ts";
 import type { KubernetesObject } from "../../../src/api/meta.ts";
 import type { Resource } from "../../../src/api/resource.ts";
 import { loadKubeConfig } from "../../../src/kube/index.ts";
 import { readAuditLog } from "../../testbed/audit.ts";
+import type { ControlPlane } from "../../testbed/control-plane.ts";
+import { applyManifests } from "../../testbed/manifests.ts";
 import { findFreePort } from "../../testbed/ports.ts";
-import { controllerProcess, type VireoProcess } from "../../testbed/processes.ts";
+import { controllerProcess, SERVICE_ACCOUNTS, type VireoProcess } from "../../testbed/processes.ts";
 import { waitFor } from "../../testbed/wait.ts";
 import { startTestCluster, type TestCluster } from "./cluster.ts";
 import { createFakeAgent, type FakeAgent, type FakeAgentOptions } from "./fake-agent.ts";
@@ -53,7 +54,7 @@ export const openControllerStage = async (): Promise<ControllerStage> => {
   const { controlPlane, namespace, administrator } = cluster;
   const controllers: VireoProcess[] = [];
   const agents: FakeAgent[] = [];
-  await controlPlane.kubectl(["create", "namespace", SYSTEM_NAMESPACE]);
+  const kubeconfig = await installAsAdministrator(controlPlane, directory);
 
   const stopAgents = async (): Promise<void> => {
     await Promise.all(agents.splice(0).map((agent) => agent.stop()));
@@ -69,7 +70,7 @@ export const openControllerStage = async (): Promise<ControllerStage> => {
     directory,
     read,
     addController: async (name) => {
-      const controller = await controllerIn(join(directory, name), controlPlane.kubeconfig);
+      const controller = await controllerIn(join(directory, name), kubeconfig);
       controllers.push(controller);
       await controller.start();
       await controller.ready();
@@ -121,6 +122,15 @@ export const openControllerStage = async (): Promise<ControllerStage> => {
       await rm(directory, { recursive: true, force: true });
     },
   };
+};
+
+/** Resolves with the path of the controller's own kubeconfig: it may do what deploy/manifests say, and no more. */
+const installAsAdministrator = async (controlPlane: ControlPlane, directory: string): Promise<string> => {
+  await applyManifests(controlPlane);
+  const { namespace, controller } = SERVICE_ACCOUNTS;
+  const file = join(directory, "controller.kubeconfig");
+  await controlPlane.kubeconfigFor({ token: await controlPlane.issueToken(controller, namespace) }, file);
+  return file;
 };
 
 const controllerIn = async (directory: string, kubeconfig: string): Promise<VireoProcess> => {
