@@ -2,7 +2,7 @@ import type { KubernetesObject } from "../api/meta.ts";
 import { ApiError } from "./api-error.ts";
 import type { Backoff } from "./backoff.ts";
 import { systemClock, type Clock, type Random } from "./clock.ts";
-import { loggerFor, type Logger } from "./logger.ts";
+import type { Logger } from "./logger.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import type { Change } from "./object-cache.ts";
 import { formatKey, keyOf, parseKey, type ObjectKey } from "./object-key.ts";
@@ -47,6 +47,8 @@ export interface ControllerOptions<Kinds extends readonly KubernetesObject[]> {
   readonly workers?: number | undefined;
   /** After an error, per key. Default 200 ms doubling to 5 min. */
   readonly backoff?: Backoff | undefined;
+  /** What logs call the object of a key. Default: namespace/name. */
+  readonly describe?: ((key: ObjectKey) => string) | undefined;
   readonly logger: Logger;
   readonly metrics?: Metrics | undefined;
   readonly clock?: Clock | undefined;
@@ -98,7 +100,8 @@ export const createController = <const Kinds extends readonly KubernetesObject[]
     metrics.reconcileSeconds.observe({ controller: name }, (clock.monotonic() - startedAt) / 1000);
     const verdict = judge(outcome);
     metrics.reconciles.inc({ controller: name, result: verdict.label });
-    if (!signal.aborted) tell(loggerFor(options.logger, parseKey(id)), name, verdict, outcome);
+    const object = (options.describe ?? formatKey)(parseKey(id));
+    if (!signal.aborted) tell(options.logger.child({ object }), name, verdict, outcome);
     return verdict.result;
   };
 

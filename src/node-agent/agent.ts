@@ -4,6 +4,8 @@ import {
   type Change,
   createController,
   type EventRecorder,
+  formatKey,
+  keyOf,
   type Logger,
   type Metrics,
   type Store,
@@ -55,6 +57,10 @@ export const createAgent = (options: AgentOptions): Agent => ({
       reconcile: ({ name: uid }, itemSignal) => reconcileMachine(uid, options, context, itemSignal),
       watches: [{ store, map: (change) => uidsToLookAt(change, machines).map((name) => ({ name })) }],
       workers: options.workers,
+      describe: ({ name: uid }) => {
+        const machine = machines.get(uid);
+        return machine === undefined ? uid : formatKey(keyOf(machine));
+      },
       backoff: { initialMs: 200, maxMs: 30_000 },
       logger: options.logger,
       metrics: options.metrics,
