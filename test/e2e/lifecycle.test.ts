@@ -171,8 +171,10 @@ describe("examples/quickstart.yaml, as the README walks through it", () => {
 });
 
 describe("how a guest ends, and what becomes of its machine", () => {
+  /** Guests that a test is done with need not be asked to end. */
+  const atOnce = { terminationGracePeriodSeconds: 0 };
   /** Runs once in the life of the disk. */
-  const powersItselfOff = { cloudInit: { userData: "#!/bin/sh\npoweroff\n" } };
+  const powersItselfOff = { ...atOnce, cloudInit: { userData: "#!/bin/sh\npoweroff\n" } };
 
   beforeAll(async () => {
     await stage.applyBasics();
@@ -220,7 +222,7 @@ describe("how a guest ends, and what becomes of its machine", () => {
           "fragile",
           ({ status }) => status?.guest?.restarts === times && status.printableStatus === "Running",
         );
-      await stage.apply(manifests.machine("fragile"));
+      await stage.apply(manifests.machine("fragile", atOnce));
       await stage.untilStatus("fragile", "Running");
       const guest = await guestOf(stage, "fragile");
 
@@ -248,8 +250,8 @@ describe("how a guest ends, and what becomes of its machine", () => {
     "its process is killed: Once has failed, RerunOnFailure runs again",
     async () => {
       await stage.apply(
-        manifests.machine("once", { runStrategy: "Once" }),
-        manifests.machine("rerun", { runStrategy: "RerunOnFailure" }),
+        manifests.machine("once", { ...atOnce, runStrategy: "Once" }),
+        manifests.machine("rerun", { ...atOnce, runStrategy: "RerunOnFailure" }),
       );
       for (const name of ["once", "rerun"]) {
         await stage.untilStatus(name, "Running");

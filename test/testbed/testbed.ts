@@ -39,7 +39,7 @@ export interface TestbedOptions {
   /** Further flags of `vireo controller`. Default: no leader election, as a restart would wait for the old lease. */
   readonly controllerFlags?: readonly string[];
   /** Further flags of each `vireo node-agent`. */
-  readonly agentFlags?: (nodeName: string) => readonly string[];
+  readonly agentFlags?: (nodeName: string, underlay: Underlay) => readonly string[];
   readonly progress?: Progress;
   readonly signal?: AbortSignal;
 }
@@ -180,7 +180,7 @@ const agentOf = async (options: TestbedOptions, base: Base, node: TestNode): Pro
     kubeconfig,
     program: options.program ?? "source",
     importDirectory: base.importDirectory,
-    flags: [...infrastructure, ...(options.agentFlags?.(node.name) ?? [])],
+    flags: [...infrastructure, ...(options.agentFlags?.(node.name, base.underlay) ?? [])],
   });
 };
 
