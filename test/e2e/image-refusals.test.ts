@@ -257,8 +257,10 @@ describe("an image that is as it should be", () => {
         const [original, format] = name === "raw" ? [raw, "raw"] : [qcow2, "qcow2"];
         await run("cmp", [join(imageDirectory(), metadata.uid, `disk.${format}`), original]);
       }
+      // One boots; the others would only take processors from it.
+      await stage.deleteMachines("raw", "gzip", "xz");
       await (await guestOf(stage, "zstd")).untilBooted();
-      await stage.deleteMachines(...Object.keys(specs));
+      await stage.deleteMachines("zstd");
       expect(await stage.testbed.leftovers(NODE)).toEqual([]);
     },
     BOOT_MS,
