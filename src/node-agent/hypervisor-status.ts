@@ -25,7 +25,18 @@ export interface NodeFacts {
   readonly images: readonly CachedImageStatus[];
 }
 
-const readyDraft = (facts: NodeFacts, generation: number): ConditionDraft => {
+/**
+ * Of an agent that was just started, what the node was found to have before: a
+ * machine does not gain or lose KVM because its agent is restarted.
+ */
+const accelerationOf = (hypervisor: Hypervisor, facts: NodeFacts): Acceleration | undefined =>
+  facts.acceleration ?? hypervisor.status?.acceleration;
+
+const readyDraft = (
+  facts: NodeFacts,
+  acceleration: Acceleration | undefined,
+  generation: number,
+): ConditionDraft => {
   const draft = (status: "True" | "False", reason: string, message: string): ConditionDraft => ({
     type: "Ready",
     status,
@@ -40,7 +51,7 @@ const readyDraft = (facts: NodeFacts, generation: number): ConditionDraft => {
       "The agent cannot reach libvirtd. Running guests are not touched; look at libvirtd on the node.",
     );
   }
-  if (facts.acceleration === undefined) {
+  if (acceleration === undefined) {
     return draft("False", "ProbingAcceleration", "A probe guest shows whether hardware acceleration works.");
   }
   return draft("True", "AgentReady", "The agent runs and reaches libvirtd.");
@@ -50,9 +61,11 @@ const readyDraft = (facts: NodeFacts, generation: number): ConditionDraft => {
 export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: Date) => {
   const generation = hypervisor.metadata.generation ?? 0;
   const { host } = facts;
+  const acceleration = accelerationOf(hypervisor, facts);
+  const ready = readyDraft(facts, acceleration, generation);
   const status = {
     observedGeneration: generation,
-    conditions: withTransitionTimes([readyDraft(facts, generation)], hypervisor.status?.conditions, now),
+    conditions: withTransitionTimes([ready], hypervisor.status?.conditions, now),
     architecture: facts.architecture,
     firmwares: [...facts.firmwares],
     addresses: host.addresses.slice(0, 16),
@@ -62,7 +75,7 @@ export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: 
       diskMiB: host.diskMiB,
     },
     images: [...facts.images].toSorted((a, b) => (a.uid < b.uid ? -1 : 1)).slice(0, 256),
-    ...(facts.acceleration === undefined ? {} : { acceleration: facts.acceleration }),
+    ...(acceleration === undefined ? {} : { acceleration }),
     ...(facts.zone === undefined ? {} : { zone: facts.zone }),
     ...(facts.versions === undefined ? {} : { versions: facts.versions }),
   } satisfies HypervisorStatus;

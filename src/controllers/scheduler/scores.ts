@@ -29,12 +29,13 @@ interface WeightedScore {
 }
 
 /**
- * Room decides, an image at hand is worth a fifth of a node, and hardware
+ * Room decides; an image at hand is worth a twentieth of a node, so that it
+ * breaks ties and does not gather all machines of an image; and hardware
  * virtualisation is worth more than all else together.
  */
 export const scores = {
   leavesRoom: { score: leavesRoom, weight: 100 },
-  holdsImage: { score: holdsImage, weight: 20 },
+  holdsImage: { score: holdsImage, weight: 5 },
   runsOnHardware: { score: runsOnHardware, weight: 200 },
 } satisfies Readonly<Record<string, WeightedScore>>;
 

@@ -149,6 +149,11 @@ describe("A score", () => {
       { images: [cachedImage({ state: "Fetching" })] },
     ],
     [
+      "prefers an empty node to one that holds the image and has a small machine",
+      {},
+      { images: [cachedImage()], allocated: { vcpus: 1, memoryMiB: 128, diskMiB: 1024 } },
+    ],
+    [
       "prefers much more room to the image at hand",
       {},
       { images: [cachedImage()], allocated: { vcpus: 2, memoryMiB: 2048, diskMiB: 0 } },
