@@ -53,6 +53,9 @@ export const findCondition = (list: readonly Condition[] | undefined, type: stri
 export const isTrue = (list: readonly Condition[] | undefined, type: string): boolean =>
   findCondition(list, type)?.status === "True";
 
+/** RFC 3339 in UTC with seconds, as Kubernetes writes times. */
+export const timestampOf = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
+
 /** What a writer says; the time of the transition follows from what was said before. */
 export type ConditionDraft = Omit<Condition, "lastTransitionTime">;
 
@@ -68,6 +71,6 @@ export const withTransitionTimes = (
   drafts.map((draft) => {
     const before = findCondition(previous, draft.type);
     const unchanged = before !== undefined && before.status === draft.status;
-    const lastTransitionTime = unchanged ? before.lastTransitionTime : `${now.toISOString().slice(0, 19)}Z`;
+    const lastTransitionTime = unchanged ? before.lastTransitionTime : timestampOf(now);
     return { ...draft, lastTransitionTime };
   });

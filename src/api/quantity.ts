@@ -25,12 +25,3 @@ export const parseQuantity = (text: string): number => {
   if (!Number.isSafeInteger(bytes)) throw new RangeError(`"${text}" is more than Vireo can count`);
   return bytes;
 };
-
-/** Bytes in the largest binary unit that shows them exactly: 536870912 -> "512Mi". */
-export const formatQuantity = (bytes: number): string => {
-  for (const unit of ["Ti", "Gi", "Mi", "Ki"] as const) {
-    const factor = factors[unit] ?? 1;
-    if (bytes >= factor && bytes % factor === 0) return `${bytes / factor}${unit}`;
-  }
-  return String(bytes);
-};

@@ -79,7 +79,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     if (libvirt.connected) fromLibvirt = await askLibvirt(libvirt, factsSignal);
     return {
       ...fromLibvirt,
-      host: await hostFacts(stateDirectory, isGuestDevice),
+      host: await hostFacts({ files, diskPath: stateDirectory, ignored: isGuestDevice }),
       reservedMemoryMiB: config.reservedMemoryMiB,
       zone: config.zone,
       architecture: architectures[process.arch] ?? process.arch,

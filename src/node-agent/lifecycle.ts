@@ -1,3 +1,4 @@
+import { timestampOf } from "../api/condition.ts";
 import type { GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
 import type { ObservedDomain } from "./domains/types.ts";
 
@@ -12,7 +13,7 @@ import type { ObservedDomain } from "./domains/types.ts";
  */
 
 /** A run at least this long makes the guest's record clean again: the next restart is immediate. */
-export const STABLE_RUN_MS = 10 * 60_000;
+const STABLE_RUN_MS = 10 * 60_000;
 const FIRST_RESTART_DELAY_MS = 10_000;
 const MAX_RESTART_DELAY_MS = 5 * 60_000;
 /** A guest that is still booting misses the power button; it is pressed again after this time. */
@@ -57,14 +58,9 @@ export interface Decision {
 /** What libvirt says of a guest. */
 type DomainState = Omit<ObservedDomain, "vmUid">;
 
-export const isOn = (domain: DomainState | undefined): boolean =>
-  domain !== undefined && (domain.powerState === "Running" || domain.powerState === "Paused");
-
-const wasOn = (guest: GuestStatus): boolean =>
-  guest.powerState === "Running" || guest.powerState === "Paused";
-
-/** RFC 3339 in UTC with seconds, as Kubernetes writes times. */
-export const timestampOf = (date: Date): string => `${date.toISOString().slice(0, 19)}Z`;
+/** Whether a guest is switched on, as libvirt says it now or as its record says it was. */
+export const isOn = (guest: Pick<DomainState, "powerState"> | undefined): boolean =>
+  guest?.powerState === "Running" || guest?.powerState === "Paused";
 
 /** Ended by itself: not because its owner wanted it to. */
 const endedByItself = (guest: GuestStatus): boolean =>
@@ -91,12 +87,12 @@ export const observeGuest = (
   const previous: GuestStatus = before ?? { nodeName, powerState: "ShutOff", restarts: 0 };
   const powerState = domain?.powerState ?? "ShutOff";
   if (isOn(domain)) {
-    if (wasOn(previous)) return { ...previous, nodeName, powerState };
+    if (isOn(previous)) return { ...previous, nodeName, powerState };
     const { shutdownRequestedAt: _, ...rest } = previous;
     const restarts = endedByItself(previous) ? previous.restarts + 1 : 0;
     return { ...rest, nodeName, powerState, restarts, startedAt: timestampOf(now) };
   }
-  if (!wasOn(previous) && !endedUnseen(previous, domain)) return { ...previous, nodeName, powerState };
+  if (!isOn(previous) && !endedUnseen(previous, domain)) return { ...previous, nodeName, powerState };
   const { shutdownRequestedAt, ...rest } = previous;
   const reason = shutdownRequestedAt !== undefined ? "Stopped" : (domain?.exit ?? "Unknown");
   const restarts = ranStably(previous, now) ? 0 : previous.restarts;

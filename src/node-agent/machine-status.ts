@@ -7,7 +7,7 @@ import {
   virtualMachines,
 } from "../api/virtual-machine.ts";
 import type { RootDiskOutcome } from "./disks/types.ts";
-import type { Goal } from "./lifecycle.ts";
+import { type Goal, isOn } from "./lifecycle.ts";
 
 /** What carrying out a step came to. */
 export type StepOutcome =
@@ -106,7 +106,7 @@ const runVerdict = (guest: GuestStatus, outcome: StepOutcome): Verdict => {
 };
 
 const verdictOf = ({ goal, guest, outcome }: MachineReport): Verdict => {
-  const on = guest.powerState === "Running" || guest.powerState === "Paused";
+  const on = isOn(guest);
   switch (goal.kind) {
     case "run":
       return runVerdict(guest, outcome);

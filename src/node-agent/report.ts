@@ -1,6 +1,10 @@
 import { isDeepStrictEqual } from "node:util";
 import { findCondition } from "../api/condition.ts";
-import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
+import {
+  type VirtualMachine,
+  type VirtualMachineCondition,
+  virtualMachines,
+} from "../api/virtual-machine.ts";
 import type { KubeClient, Store } from "../kube/index.ts";
 import type { MachineStatusApply } from "./machine-status.ts";
 
@@ -8,7 +12,13 @@ import type { MachineStatusApply } from "./machine-status.ts";
 export const FIELD_MANAGER = "vireo-node-agent";
 
 /** Condition types that the agent writes; those it leaves out must be gone. */
-const OWN_CONDITIONS = ["Ready", "Reconciling", "Stalled", "StorageReady", "Released"] as const;
+const OWN_CONDITIONS = [
+  "Ready",
+  "Reconciling",
+  "Stalled",
+  "StorageReady",
+  "Released",
+] as const satisfies readonly VirtualMachineCondition[];
 
 /** Whether the stored status already says all that the apply says, and none of our conditions beyond. */
 export const alreadySaid = (machine: VirtualMachine, apply: MachineStatusApply): boolean => {

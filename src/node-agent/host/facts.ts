@@ -1,5 +1,5 @@
-import { statfs } from "node:fs/promises";
 import { availableParallelism, networkInterfaces, totalmem } from "node:os";
+import type { Files } from "./files.ts";
 
 const MIB = 2 ** 20;
 
@@ -22,13 +22,18 @@ export const nodeAddresses = (ignored: (name: string) => boolean): string[] =>
     .map(({ address }) => address)
     .toSorted();
 
+export interface HostFactsOptions {
+  readonly files: Pick<Files, "space">;
+  /** A path on the file system that holds root disks; one of the roots of `files`. */
+  readonly diskPath: string;
+  /** Names interfaces that are made for guests. */
+  readonly ignored: (name: string) => boolean;
+}
+
 /** Rejects when the path does not exist. */
-export const hostFacts = async (diskPath: string, ignored: (name: string) => boolean): Promise<HostFacts> => {
-  const { blocks, bsize } = await statfs(diskPath);
-  return {
-    cpus: availableParallelism(),
-    memoryMiB: Math.floor(totalmem() / MIB),
-    diskMiB: Math.floor((blocks * bsize) / MIB),
-    addresses: nodeAddresses(ignored),
-  };
-};
+export const hostFacts = async ({ files, diskPath, ignored }: HostFactsOptions): Promise<HostFacts> => ({
+  cpus: availableParallelism(),
+  memoryMiB: Math.floor(totalmem() / MIB),
+  diskMiB: Math.floor((await files.space(diskPath)).sizeBytes / MIB),
+  addresses: nodeAddresses(ignored),
+});

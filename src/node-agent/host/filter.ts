@@ -1,5 +1,4 @@
-import { spawn } from "node:child_process";
-import { CommandError, type CommandFailure } from "./command.ts";
+import { startProgram } from "./command.ts";
 import type { ReadableFile } from "./files.ts";
 
 export interface FilterOptions {
@@ -24,55 +23,21 @@ const MAX_STDERR_CHARACTERS = 16 * 1024;
  * Rejects with what the consumer threw, or else with CommandError.
  */
 export const runFilter: RunFilter = async (file, args, options) => {
-  if (options.signal.aborted) throw new CommandError("aborted", file, args, { cause: options.signal.reason });
-  const child = spawn(file, [...args], {
-    stdio: [options.input.descriptor, "pipe", "pipe"],
-    env: { PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
-    detached: true,
-  });
-  const { stdout, stderr: complaints } = child;
+  const program = startProgram(file, args, { ...options, stdin: options.input.descriptor });
+  const { stdout, stderr: complaints } = program.child;
   if (stdout === null || complaints === null)
     throw new Error(`${file} has no pipes: spawn did not do as told`);
-  let failure: CommandFailure | undefined;
-  const kill = (why?: CommandFailure): void => {
-    failure ??= why;
-    if (child.pid === undefined) return;
-    try {
-      process.kill(-child.pid, "SIGKILL");
-    } catch {
-      // The group is already gone.
-    }
-  };
-  const onAbort = (): void => kill("aborted");
-  options.signal.addEventListener("abort", onAbort, { once: true });
-  const timer = setTimeout(() => kill("timeout"), options.timeoutMs);
-
   let stderr = "";
   complaints.setEncoding("utf8").on("data", (text: string) => {
     stderr = (stderr + text).slice(0, MAX_STDERR_CHARACTERS);
   });
-  const ended = new Promise<void>((resolve, reject) => {
-    child.on("error", (cause: NodeJS.ErrnoException) =>
-      reject(new CommandError(cause.code === "ENOENT" ? "not-found" : "signal", file, args, { cause })),
-    );
-    child.on("close", (code, signal) => {
-      if (failure === undefined && code === 0) return resolve();
-      const how = failure ?? (signal === null ? "exit" : "signal");
-      reject(new CommandError(how, file, args, { exitCode: code ?? undefined, stderr }));
-    });
-  });
+  const ended = program.ended(() => stderr);
   const consumed = options.output(stdout).catch((error: unknown) => {
-    kill();
+    program.kill();
     throw error;
   });
-  try {
-    const [output, program] = await Promise.allSettled([consumed, ended]);
-    // A consumer also fails when its program could not be started or was killed: the cause is told, not that.
-    const cutShort = failure !== undefined || child.pid === undefined;
-    if (output.status === "rejected" && !cutShort) throw output.reason;
-    if (program.status === "rejected") throw program.reason;
-  } finally {
-    clearTimeout(timer);
-    options.signal.removeEventListener("abort", onAbort);
-  }
+  const [output, end] = await Promise.allSettled([consumed, ended]);
+  // A consumer also fails when its program could not be started or was killed: the cause is told, not that.
+  if (output.status === "rejected" && !program.wasCutShort()) throw output.reason;
+  if (end.status === "rejected") throw end.reason;
 };

@@ -1,8 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import fc from "fast-check";
 
-import { quantity } from "../../../src/api/fields.ts";
-import { formatQuantity, parseQuantity } from "../../../src/api/quantity.ts";
+import { parseQuantity } from "../../../src/api/quantity.ts";
 
 describe("parseQuantity", () => {
   test.each([
@@ -32,34 +30,5 @@ describe("parseQuantity", () => {
     "9008T",
   ])("%j is refused", (text) => {
     expect(() => parseQuantity(text)).toThrow(RangeError);
-  });
-});
-
-describe("formatQuantity", () => {
-  test.each([
-    [536_870_912, "512Mi"],
-    [1_610_612_736, "1536Mi"],
-    [1024, "1Ki"],
-    [1000, "1000"],
-    [0, "0"],
-  ])("%d bytes are %s", (bytes, text) => {
-    expect(formatQuantity(bytes)).toBe(text);
-  });
-
-  test("is undone by parseQuantity, and written as a user may write it", () => {
-    fc.assert(
-      fc.property(
-        fc
-          .maxSafeNat()
-          .map((n) => n + 1)
-          .filter(Number.isSafeInteger),
-        (bytes) => {
-          const text = formatQuantity(bytes);
-          expect(parseQuantity(text)).toBe(bytes);
-          // The schema takes up to 15 digits.
-          if (bytes < 1e15) expect(quantity.safeParse(text).success).toBe(true);
-        },
-      ),
-    );
   });
 });
