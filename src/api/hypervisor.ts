@@ -6,9 +6,11 @@ import {
   ipv4Address,
   labelValue,
   mebibytes,
+  objectName,
   objectUid,
   observedGeneration,
   text,
+  timestamp,
   versionText,
 } from "./fields.ts";
 import { imageRefusals } from "./image.ts";
@@ -66,6 +68,18 @@ const cachedImage = z.object({
   checksum: checksum.optional().describe("SHA-256 of the file as it was served to this node."),
 });
 
+const enforcedGroup = z.object({
+  uid: objectUid.describe("UID of the SecurityGroup."),
+  namespace: objectName.describe("Namespace of the SecurityGroup."),
+  name: objectName.describe("Name of the SecurityGroup."),
+  generation: z
+    .int()
+    .min(0)
+    .max(Number.MAX_SAFE_INTEGER)
+    .describe("The metadata.generation whose rules are in force."),
+  programmedAt: timestamp.describe("When they were put in force."),
+});
+
 const status = z
   .object({
     observedGeneration,
@@ -95,6 +109,15 @@ const status = z
       .optional()
       .describe("Addresses of the node.")
       .meta({ "x-kubernetes-list-type": "set" }),
+    tunnelAddress: ipv4Address
+      .optional()
+      .describe("Address of the node that other nodes send the packets of machines to (VXLAN)."),
+    securityGroups: z
+      .array(enforcedGroup)
+      .max(1000)
+      .optional()
+      .describe("SecurityGroups that machines of the node are in, and which version of each is in force.")
+      .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"] }),
     capacity: z
       .object({
         cpus: z.int().min(0).max(65_536).describe("Processors that the node has."),
@@ -122,6 +145,7 @@ const status = z
   })
   .describe("What the node's agent reports of the node.");
 
+export type EnforcedGroup = z.output<typeof enforcedGroup>;
 export type CachedImageStatus = z.output<typeof cachedImage>;
 export type HypervisorStatus = z.output<typeof status>;
 

@@ -1,9 +1,13 @@
+import { addressSlices } from "./address-slice.ts";
 import { flavors } from "./flavor.ts";
+import { floatingIpPools } from "./floating-ip-pool.ts";
+import { floatingIps } from "./floating-ip.ts";
 import { hypervisors } from "./hypervisor.ts";
 import { images } from "./image.ts";
 import { keyPairs } from "./key-pair.ts";
 import type { CustomResource } from "./kind.ts";
 import { networks } from "./network.ts";
+import { securityGroups } from "./security-group.ts";
 import { virtualMachines } from "./virtual-machine.ts";
 
 /** Every kind of vireo.dev, in the order of the documentation. */
@@ -13,5 +17,9 @@ export const kinds: readonly CustomResource[] = [
   flavors,
   keyPairs,
   networks,
+  securityGroups,
+  floatingIps,
+  floatingIpPools,
   hypervisors,
+  addressSlices,
 ];

@@ -1,9 +1,19 @@
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import { ipv4Address, ipv4Cidr, observedGeneration, rules, unchangeableMember } from "./fields.ts";
+import {
+  ipv4Address,
+  ipv4Cidr,
+  objectName,
+  observedGeneration,
+  rules,
+  unchangeableMember,
+} from "./fields.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
+import { MAX_VNI } from "./network-identity.ts";
 
 export const DEFAULT_MTU = 1450;
+
+export const egressPolicies = ["NAT", "None"] as const;
 
 const spec = z
   .object({
@@ -48,6 +58,26 @@ const spec = z
       .default([])
       .describe("Addresses of cidr that are never given to a machine.")
       .meta({ "x-kubernetes-list-type": "set" }),
+    egress: z
+      .enum(egressPolicies)
+      .default("NAT")
+      .describe(
+        "How machines reach what is outside of the network. NAT: with the address of their node, or their floating address. None: not at all, unless they have a floating address.",
+      ),
+    reachableFromNodes: z
+      .boolean()
+      .default(true)
+      .describe(
+        "Whether nodes and pods have a route to the machines; security groups decide what may pass. Networks whose addresses overlap can only have it one at a time.",
+      ),
+    routesTo: z
+      .array(objectName)
+      .max(16)
+      .default([])
+      .describe(
+        "Names of Networks that machines of this one may reach and be reached from, without translation. Both Networks must name each other, and their addresses must not overlap.",
+      )
+      .meta({ "x-kubernetes-list-type": "set" }),
   })
   .describe("What the network is. Its cidr and gateway cannot be changed.")
   .meta(
@@ -81,6 +111,14 @@ const status = z
     gateway: ipv4Address
       .optional()
       .describe("Address of the guests' router: the one of spec, or the one that was chosen."),
+    vni: z
+      .int()
+      .min(1)
+      .max(MAX_VNI)
+      .optional()
+      .describe(
+        "Number of the network between nodes (VXLAN network identifier). It stays the same until the Network is deleted.",
+      ),
     addresses: z
       .object({
         capacity: addressCount.describe("Addresses that there are for machines."),

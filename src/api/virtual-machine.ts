@@ -19,6 +19,8 @@ import {
 import { imageCompressions, imageFile, imageFormats, imageUrl } from "./image.ts";
 import { sshPublicKey } from "./key-pair.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
+import { MAX_VNI } from "./network-identity.ts";
+import { livenessProbe, readinessProbe } from "./probe.ts";
 
 export const runStrategies = ["Always", "RerunOnFailure", "Once", "Halted"] as const;
 export type RunStrategy = (typeof runStrategies)[number];
@@ -59,13 +61,35 @@ const spec = z
       .describe("Names of KeyPairs in this namespace whose holders may log in by ssh.")
       .meta({ "x-kubernetes-list-type": "set" }),
     networks: z
-      .array(z.object({ name: objectName.describe("Name of the Network.") }).describe("A network."))
+      .array(
+        z
+          .object({
+            name: objectName.describe("Name of the Network."),
+            allowedAddresses: z
+              .array(ipv4Address)
+              .max(8)
+              .default([])
+              .describe(
+                "Further addresses of the Network that the machine may send from and is reached by, for example one that it shares with another machine (VRRP with unicast peers). Of the machines that list the same address, the first by name that is Ready has it. Reserve it in the Network, so that it is not given to a machine.",
+              )
+              .meta({ "x-kubernetes-list-type": "set" }),
+          })
+          .describe("A network."),
+      )
       .min(1)
       .max(1)
       .describe(
         "The networks that the machine has an interface in, each with an address that it keeps for its whole life. Exactly one in this version.",
       )
       .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
+    securityGroups: z
+      .array(objectName)
+      .max(16)
+      .default([])
+      .describe(
+        "Names of SecurityGroups in this namespace. The machine may do what any of them allows; a change holds at once. Default: the group named default.",
+      )
+      .meta({ "x-kubernetes-list-type": "set" }),
     runStrategy: z
       .enum(runStrategies)
       .default("Always")
@@ -99,6 +123,8 @@ const spec = z
       .enum(firmwares)
       .default("BIOS")
       .describe("Firmware that the guest boots with: BIOS, or UEFI without Secure Boot."),
+    livenessProbe: livenessProbe.optional(),
+    readinessProbe: readinessProbe.optional(),
     availabilityZone: labelValue
       .min(1)
       .optional()
@@ -135,6 +161,12 @@ const networkInterface = z.object({
     .describe("Name servers that the guest is told to use.")
     .meta({ "x-kubernetes-list-type": "atomic" }),
   mtu: z.int().min(576).max(9000).describe("Largest packet in bytes."),
+  vni: z.int().min(1).max(MAX_VNI).describe("Number of the network between nodes."),
+  allowedAddresses: z
+    .array(ipv4Address)
+    .max(8)
+    .describe("Further addresses that the guest may send from.")
+    .meta({ "x-kubernetes-list-type": "set" }),
 });
 
 const allocation = z.object({
@@ -247,7 +279,7 @@ export type GuestStatus = z.output<typeof guest>;
 /**
  * Condition types of a VirtualMachine and who writes them.
  *
- * controller: ImageReady, FlavorReady, KeyPairsReady, NetworkReady, Scheduled.
+ * controller: ImageReady, FlavorReady, KeyPairsReady, NetworkReady, SecurityGroupsReady, Scheduled.
  * node agent: StorageReady, and Released (nothing of a deleted machine is left on the node).
  * Ready, Reconciling and Stalled (kstatus) belong, with observedGeneration and
  * printableStatus, to the agent from its first status on, and to the controller
@@ -261,6 +293,7 @@ export const virtualMachineConditions = [
   "FlavorReady",
   "KeyPairsReady",
   "NetworkReady",
+  "SecurityGroupsReady",
   "Scheduled",
   "StorageReady",
   "Released",

@@ -41,6 +41,8 @@ export interface NetworkUse {
   readonly freeAddress: string | undefined;
   /** The hardware address that the machine would have in it. */
   readonly macAddress: string;
+  /** Further addresses that the machine may send from. */
+  readonly allowedAddresses: readonly string[];
 }
 
 /** A machine on a node. */
@@ -85,7 +87,7 @@ const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine
     imageReports: image === undefined ? [] : reportsOf(image, hypervisors),
     flavor: stores.flavors.get({ name: spec.flavor }),
     keyPairs: spec.keyPairs.map((name) => ({ name, keyPair: stores.keyPairs.get({ namespace, name }) })),
-    networks: spec.networks.map(({ name }) => observeNetworkUse(stores, usage, uid, name)),
+    networks: spec.networks.map((wanted) => observeNetworkUse(stores, usage, uid, wanted)),
     allNetworks: stores.networks.list(),
     nodes: hypervisors.map((hypervisor) =>
       candidateOf(hypervisor, usage.resourcesOn(hypervisor.metadata.name)),
@@ -96,7 +98,12 @@ const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine
   };
 };
 
-const observeNetworkUse = (stores: Stores, usage: Usage, vmUid: string, name: string): NetworkUse => {
+const observeNetworkUse = (
+  stores: Stores,
+  usage: Usage,
+  vmUid: string,
+  { name, allowedAddresses }: VirtualMachine["spec"]["networks"][number],
+): NetworkUse => {
   const network = stores.networks.get({ name });
   const isTaken = (address: bigint): boolean => usage.hasAddress(name, address);
   return {
@@ -104,5 +111,6 @@ const observeNetworkUse = (stores: Stores, usage: Usage, vmUid: string, name: st
     network,
     freeAddress: network === undefined ? undefined : lowestFreeAddress(addressPool(network.spec), isTaken),
     macAddress: chooseMacAddress(vmUid, name, (macAddress) => usage.hasMacAddress(macAddress)),
+    allowedAddresses,
   };
 };

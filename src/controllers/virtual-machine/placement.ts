@@ -57,8 +57,15 @@ const resolveImage = ({ metadata, spec }: Image): VirtualMachineAllocation["imag
   ...(spec.checksum !== undefined && { checksum: spec.checksum }),
 });
 
-const allocateInterface = ({ name, network, freeAddress, macAddress }: NetworkUse): AllocatedInterface => {
-  if (network === undefined || freeAddress === undefined)
+const allocateInterface = ({
+  name,
+  network,
+  freeAddress,
+  macAddress,
+  allowedAddresses,
+}: NetworkUse): AllocatedInterface => {
+  const vni = network?.status?.vni;
+  if (network === undefined || freeAddress === undefined || vni === undefined)
     throw new Error("placed before its checks have passed");
   const pool = addressPool(network.spec);
   return {
@@ -69,6 +76,8 @@ const allocateInterface = ({ name, network, freeAddress, macAddress }: NetworkUs
     gateway: formatAddress(pool.gateway),
     dnsServers: [...network.spec.dnsServers],
     mtu: network.spec.mtu,
+    vni,
+    allowedAddresses: [...allowedAddresses],
   };
 };
 

@@ -29,6 +29,8 @@ const seed: Seed = {
       gateway: "169.254.1.1",
       dnsServers: ["9.9.9.9", "1.1.1.1"],
       mtu: 1450,
+      vni: 1,
+      allowedAddresses: [],
     },
   ],
 };

@@ -31,6 +31,8 @@ describe("the tiny guest's YAML reader", () => {
           gateway: "10.0.0.1",
           dnsServers: ["10.0.0.53", "10.0.0.54"],
           mtu: 1450,
+          vni: 1,
+          allowedAddresses: [],
         },
       ],
     });

@@ -19,6 +19,7 @@ const noNetwork = {
   network: undefined,
   freeAddress: undefined,
   macAddress: "02:00:00:00:00:01",
+  allowedAddresses: [],
 };
 
 const failed = (reason: "Corrupt" | "AddressRefused" | "NotFound" | "FetchFailed", node = "node-1") => ({

@@ -24,7 +24,13 @@ export const unplacedFacts = (changes: Partial<UnplacedFacts> = {}): UnplacedFac
   flavor: flavorWith(),
   keyPairs: [{ name: "me", keyPair: keyPairWith() }],
   networks: [
-    { name: "lan", network: networkWith(), freeAddress: "10.0.0.2", macAddress: "02:00:00:00:00:01" },
+    {
+      name: "lan",
+      network: networkWith(),
+      freeAddress: "10.0.0.2",
+      macAddress: "02:00:00:00:00:01",
+      allowedAddresses: [],
+    },
   ],
   allNetworks: [networkWith()],
   nodes: [candidateOf(hypervisorWith(), noResources)],

@@ -87,7 +87,16 @@ export const networkWith = (spec: Partial<Network["spec"]> = {}, meta: Meta = {}
   apiVersion,
   kind: "Network",
   metadata: clusterMeta("lan", meta),
-  spec: { cidr: "10.0.0.0/24", dnsServers: [], mtu: 1450, reservedAddresses: [], ...spec },
+  spec: {
+    cidr: "10.0.0.0/24",
+    dnsServers: [],
+    mtu: 1450,
+    reservedAddresses: [],
+    egress: "NAT",
+    reachableFromNodes: true,
+    routesTo: [],
+    ...spec,
+  },
 });
 
 export const hypervisorWith = (
@@ -129,7 +138,8 @@ export const machineWith = (
     flavor: "small",
     image: "tiny",
     keyPairs: ["me"],
-    networks: [{ name: "lan" }],
+    networks: [{ name: "lan", allowedAddresses: [] }],
+    securityGroups: [],
     runStrategy: "Always",
     terminationGracePeriodSeconds: 60,
     firmware: "BIOS",
@@ -161,6 +171,8 @@ export const allocationWith = (
       gateway: "10.0.0.1",
       dnsServers: [],
       mtu: 1450,
+      vni: 1,
+      allowedAddresses: [],
     },
   ],
   sshPublicKeys: [PUBLIC_KEY],

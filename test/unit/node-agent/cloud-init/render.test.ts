@@ -17,6 +17,8 @@ const seed: Seed = {
       gateway: "10.0.0.1",
       dnsServers: ["9.9.9.9", "1.1.1.1"],
       mtu: 1450,
+      vni: 1,
+      allowedAddresses: [],
     },
   ],
 };
