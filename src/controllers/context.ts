@@ -1,8 +1,12 @@
+import type { AddressSlice } from "../api/address-slice.ts";
 import type { Flavor } from "../api/flavor.ts";
+import type { FloatingIpPool } from "../api/floating-ip-pool.ts";
+import type { FloatingIp } from "../api/floating-ip.ts";
 import type { Hypervisor } from "../api/hypervisor.ts";
 import type { Image } from "../api/image.ts";
 import type { KeyPair } from "../api/key-pair.ts";
 import type { Network } from "../api/network.ts";
+import type { SecurityGroup } from "../api/security-group.ts";
 import type { VirtualMachine } from "../api/virtual-machine.ts";
 import type { Clock, EventRecorder, KubeClient, Lease, Logger, Metrics, Store } from "../kube/index.ts";
 import type { ControllerMetrics } from "./metrics.ts";
@@ -16,7 +20,14 @@ export interface Stores {
   readonly keyPairs: Store<KeyPair>;
   readonly networks: Store<Network>;
   readonly hypervisors: Store<Hypervisor>;
-  /** Heartbeats: the Leases of the namespace vireo-system. */
+  readonly securityGroups: Store<SecurityGroup>;
+  readonly addressSlices: Store<AddressSlice>;
+  readonly floatingIps: Store<FloatingIp>;
+  readonly floatingIpPools: Store<FloatingIpPool>;
+  /**
+   * The Leases of the namespace vireo-system: the nodes' heartbeats, by the
+   * node's name, and those by which nodes hold floating addresses, floating-NODE.
+   */
   readonly leases: Store<Lease>;
 }
 

@@ -1,10 +1,14 @@
-import type { KubernetesObject } from "../api/meta.ts";
+import { addressSlices } from "../api/address-slice.ts";
 import { flavors } from "../api/flavor.ts";
+import { floatingIpPools } from "../api/floating-ip-pool.ts";
+import { floatingIps } from "../api/floating-ip.ts";
 import { hypervisors, SYSTEM_NAMESPACE } from "../api/hypervisor.ts";
 import { images } from "../api/image.ts";
 import { keyPairs } from "../api/key-pair.ts";
+import type { KubernetesObject } from "../api/meta.ts";
 import { networks } from "../api/network.ts";
 import type { Resource } from "../api/resource.ts";
+import { securityGroups } from "../api/security-group.ts";
 import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
 import { createStore, leases, type Store, type StoreOptions } from "../kube/index.ts";
 import type { ControllerContext, Stores } from "./context.ts";
@@ -43,6 +47,10 @@ export const createStores = ({ client, logger, metrics, clock }: StoreContext): 
     keyPairs: store(keyPairs),
     networks: store(networks),
     hypervisors: store(hypervisors),
+    securityGroups: store(securityGroups),
+    addressSlices: store(addressSlices),
+    floatingIps: store(floatingIps),
+    floatingIpPools: store(floatingIpPools),
     leases: store(leases, { namespace: SYSTEM_NAMESPACE }),
   };
 };
