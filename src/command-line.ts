@@ -1,6 +1,7 @@
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { isIPv4 } from "node:net";
 import { ipv4Cidr, objectName } from "./api/fields.ts";
+import { DEFAULT_VXLAN_PORT } from "./api/network-identity.ts";
 import { parseQuantity } from "./api/quantity.ts";
 import type { ControllerConfig } from "./controllers/config.ts";
 import { logLevels, type LogLevel } from "./kube/index.ts";
@@ -44,6 +45,9 @@ Flags of node-agent:
   --allow-download-network CIDR   may be given several times: images may come from there although it is
                               loopback, link-local or a node's own network
   --node-address IP           may be given several times: further addresses that guests must not reach
+  --tunnel-address IP         other nodes send guests' packets here; default: the address beside the default route
+  --vxlan-port PORT           UDP port of that, the same on all nodes; default ${DEFAULT_VXLAN_PORT}
+  --floating-interface NAME   answers for floating addresses; default: the one in their network
   --reserved-memory QUANTITY  memory kept for the node itself; default ${DEFAULT_RESERVED_MEMORY_MIB}Mi
   --image-cache QUANTITY      disk that unused images may keep; default: a share of the disk
 `;
@@ -88,6 +92,9 @@ const parseNodeAgent = (args: readonly string[]): Command => {
     "node-labels": { type: "string" },
     "allow-download-network": { type: "string", multiple: true },
     "node-address": { type: "string", multiple: true },
+    "tunnel-address": { type: "string" },
+    "vxlan-port": { type: "string" },
+    "floating-interface": { type: "string" },
     "reserved-memory": { type: "string" },
     "image-cache": { type: "string" },
   });
@@ -103,7 +110,13 @@ const parseNodeAgent = (args: readonly string[]): Command => {
       zone: flags.zone === undefined ? undefined : readLabelValue("zone", flags.zone),
       nodeLabels: readLabels("node-labels", flags["node-labels"] ?? ""),
       allowedDownloadNetworks: (flags["allow-download-network"] ?? []).map(readCidr),
-      nodeAddresses: (flags["node-address"] ?? []).map(readIpAddress),
+      nodeAddresses: (flags["node-address"] ?? []).map((text) => readIpAddress("node-address", text)),
+      tunnelAddress:
+        flags["tunnel-address"] === undefined
+          ? undefined
+          : readIpAddress("tunnel-address", flags["tunnel-address"]),
+      vxlanPort: readPort("vxlan-port", flags["vxlan-port"]) ?? DEFAULT_VXLAN_PORT,
+      floatingInterface: readInterface("floating-interface", flags["floating-interface"]),
       reservedMemoryMiB: readMemoryMiB(flags["reserved-memory"]),
       imageCacheBytes: readBytes("image-cache", flags["image-cache"]),
       metrics: readAddress("metrics-address", flags["metrics-address"]),
@@ -180,8 +193,22 @@ const readCidr = (text: string): string =>
     ? text
     : refuse("allow-download-network", text, "an IPv4 network in CIDR notation");
 
-const readIpAddress = (text: string): string =>
-  isIPv4(text) ? text : refuse("node-address", text, "an IPv4 address");
+const readIpAddress = (flag: string, text: string): string =>
+  isIPv4(text) ? text : refuse(flag, text, "an IPv4 address");
+
+const readPort = (flag: string, text: string | undefined): number | undefined => {
+  if (text === undefined) return undefined;
+  const port = Number(text);
+  return /^[0-9]{1,5}$/.test(text) && port >= 1 && port <= 65_535
+    ? port
+    : refuse(flag, text, "a port from 1 to 65535");
+};
+
+/** As the kernel allows, without what has a meaning for the tools that it is given to. */
+const readInterface = (flag: string, text: string | undefined): string | undefined =>
+  text === undefined || /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/.test(text)
+    ? text
+    : refuse(flag, text, "the name of a network interface");
 
 const readBytes = (flag: string, text: string | undefined): number | undefined => {
   if (text === undefined) return undefined;

@@ -10,7 +10,7 @@ import {
   type Metrics,
   type Store,
 } from "../kube/index.ts";
-import type { Filters } from "./filters/index.ts";
+import type { NodeNetwork } from "./node-network.ts";
 import { reconcileMachine } from "./reconcile-machine.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { MachineView } from "./report.ts";
@@ -31,7 +31,9 @@ export interface AgentOptions {
   readonly nodeName: string;
   readonly store: Store<VirtualMachine>;
   readonly machines: MachineView;
-  readonly rooms: Omit<StepContext, "syncFilters" | "removeFilters"> & { readonly filters: Filters };
+  readonly rooms: Omit<StepContext, "syncNetwork" | "removeFromNetwork">;
+  /** Routes and rules of the node as a whole. */
+  readonly network: NodeNetwork;
   readonly events: EventRecorder;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -51,7 +53,7 @@ export interface Agent {
 export const createAgent = (options: AgentOptions): Agent => ({
   run: async (signal) => {
     const { store, machines, rooms } = options;
-    const context = createStepContext(options, signal);
+    const context = createStepContext(options);
     const controller = createController({
       name: "machine",
       reconcile: ({ name: uid }, itemSignal) => reconcileMachine(uid, options, context, itemSignal),

@@ -18,6 +18,12 @@ export interface NodeAgentConfig {
   readonly allowedDownloadNetworks: readonly string[];
   /** Addresses of this and other nodes that guests must not reach, beside those found on this node's interfaces. */
   readonly nodeAddresses: readonly string[];
+  /** Address that other nodes send guests' packets to. Default: that of the interface with the default route. */
+  readonly tunnelAddress: string | undefined;
+  /** UDP port of that; the same on all nodes. */
+  readonly vxlanPort: number;
+  /** Interface that answers for floating addresses. Default: the one whose network they belong to, or with the default route. */
+  readonly floatingInterface: string | undefined;
   /** Memory in MiB that is kept for the node itself. */
   readonly reservedMemoryMiB: number;
   /** Largest part of the disk that unused images may keep, in bytes. */

@@ -3,8 +3,7 @@ import type { Acceleration } from "../api/hypervisor.ts";
 import type { Seed } from "./cloud-init/types.ts";
 import type { RootDisk, RootDiskOutcome } from "./disks/types.ts";
 import type { Domain } from "./domains/types.ts";
-import type { GuestFilter } from "./filters/types.ts";
-import { type Link, type Tap, tapName } from "./links/types.ts";
+import type { Link, Tap } from "./links/types.ts";
 
 /**
  * What a VirtualMachine means for each room of this node: pure translations
@@ -45,19 +44,6 @@ export const desiredLink = ({ machine, allocation }: PlacedMachine): Link => ({
   vmUid: machine.metadata.uid,
   interfaces: allocation.interfaces,
 });
-
-/**
- * The rules of one machine. They follow from the object alone, so that a fresh
- * agent never takes away the rules of a guest that it has not looked at yet.
- */
-export const desiredFilters = ({ machine, allocation }: PlacedMachine): GuestFilter[] =>
-  allocation.interfaces.map(({ network, macAddress, address, gateway }) => ({
-    vmUid: machine.metadata.uid,
-    tap: tapName(machine.metadata.uid, network),
-    macAddress,
-    address,
-    gateway,
-  }));
 
 export const desiredDomain = (
   { machine, allocation }: PlacedMachine,

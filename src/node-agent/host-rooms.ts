@@ -6,21 +6,29 @@ import { createCloudInit } from "./cloud-init/index.ts";
 import type { NodeAgentConfig } from "./config.ts";
 import { createDisks } from "./disks/index.ts";
 import { availableFirmwares, createDomains, probeAcceleration } from "./domains/index.ts";
-import { createFilters } from "./filters/index.ts";
+import { createFilters, type Filters } from "./filters/index.ts";
 import { runCommand } from "./host/command.ts";
 import { hostFacts, nodeAddresses } from "./host/facts.ts";
 import { createFiles, type Files } from "./host/files.ts";
+import { type HostInterface, hostInterfaces, readDefaultRoute } from "./host/interfaces.ts";
 import type { NodeFacts } from "./hypervisor-status.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { createLinks, isGuestDevice } from "./links/index.ts";
 import { once } from "./once.ts";
+import { chooseTunnelAddress } from "./tunnel-address.ts";
 
 /** Everything of this node that the agent works with. */
 export interface Host {
   readonly rooms: AgentOptions["rooms"];
   readonly files: Files;
-  /** What the Hypervisor reports. */
-  facts(signal: AbortSignal): Promise<NodeFacts>;
+  readonly filters: Filters;
+  readonly floating: Floating;
+  /** Addresses that guests must not reach: this node's, and those that the administrator named. */
+  nodeAddresses(): readonly string[];
+  /** Where other nodes send guests' packets to. */
+  tunnelAddress(): string | undefined;
+  /** What the Hypervisor reports of the host. */
+  facts(signal: AbortSignal): Promise<Omit<NodeFacts, "securityGroups">>;
   /** Calls back when something that `facts` tells has changed. */
   onFactsChange(listener: () => void): () => void;
   close(): Promise<void>;
@@ -45,7 +53,16 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
   const { stateDirectory } = config;
   const roots = [stateDirectory, ...(config.importDirectory === undefined ? [] : [config.importDirectory])];
   const files = createFiles({ roots });
-  const ownAddresses = (): readonly string[] => [...nodeAddresses(isGuestDevice), ...config.nodeAddresses];
+  const interfaces = (): readonly HostInterface[] => hostInterfaces(isGuestDevice);
+  // A floating address is on an interface of the node, and is a guest's.
+  let floatingAddresses: ReadonlySet<string> = new Set();
+  const ownAddresses = (): readonly string[] =>
+    [...nodeAddresses(isGuestDevice), ...config.nodeAddresses].filter(
+      (address) => !floatingAddresses.has(address),
+    );
+  let defaultRoute = await readDefaultRoute(runCommand, signal);
+  const tunnelAddress = (): string | undefined =>
+    chooseTunnelAddress(config.tunnelAddress, defaultRoute, interfaces());
 
   const disks = await createDisks({
     stateDirectory,
@@ -68,17 +85,18 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     disks,
     cloudInit: createCloudInit({ stateDirectory, run: runCommand, files }),
     links: createLinks({ run: runCommand }),
-    filters: createFilters({ run: runCommand, nodeAddresses: ownAddresses }),
     domains,
     acceleration: acceleration.probe,
   };
 
   let fromLibvirt: Pick<NodeFacts, "firmwares" | "versions"> = { firmwares: [], versions: undefined };
-  const facts = async (factsSignal: AbortSignal): Promise<NodeFacts> => {
+  const facts = async (factsSignal: AbortSignal): Promise<Omit<NodeFacts, "securityGroups">> => {
     // While libvirtd is away, what it said last still holds.
     if (libvirt.connected) fromLibvirt = await askLibvirt(libvirt, factsSignal);
+    defaultRoute = await readDefaultRoute(runCommand, factsSignal);
     return {
       ...fromLibvirt,
+      tunnelAddress: tunnelAddress(),
       host: await hostFacts({ files, diskPath: stateDirectory, ignored: isGuestDevice }),
       reservedMemoryMiB: config.reservedMemoryMiB,
       zone: config.zone,
@@ -92,6 +110,9 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
   return {
     rooms,
     files,
+    filters: createFilters({ run: runCommand }),
+    nodeAddresses: ownAddresses,
+    tunnelAddress,
     facts,
     onFactsChange: (listener) => {
       const stops = [

@@ -3,6 +3,7 @@ import { type ConditionDraft, withTransitionTimes } from "../api/condition.ts";
 import {
   type Acceleration,
   type CachedImageStatus,
+  type EnforcedGroup,
   type Hypervisor,
   type HypervisorStatus,
   hypervisors,
@@ -23,6 +24,9 @@ export interface NodeFacts {
   readonly libvirtConnected: boolean;
   readonly versions: HypervisorStatus["versions"];
   readonly images: readonly CachedImageStatus[];
+  /** Where other nodes send guests' packets to. */
+  readonly tunnelAddress: string | undefined;
+  readonly securityGroups: readonly EnforcedGroup[];
 }
 
 /**
@@ -75,6 +79,8 @@ export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: 
       diskMiB: host.diskMiB,
     },
     images: [...facts.images].toSorted((a, b) => (a.uid < b.uid ? -1 : 1)).slice(0, 256),
+    securityGroups: [...facts.securityGroups],
+    ...(facts.tunnelAddress === undefined ? {} : { tunnelAddress: facts.tunnelAddress }),
     ...(acceleration === undefined ? {} : { acceleration }),
     ...(facts.zone === undefined ? {} : { zone: facts.zone }),
     ...(facts.versions === undefined ? {} : { versions: facts.versions }),

@@ -2,6 +2,8 @@ import { Counter, Gauge, type Registry } from "prom-client";
 import { type ExitReason, powerStates, type VirtualMachine } from "../api/virtual-machine.ts";
 import type { Metrics } from "../kube/index.ts";
 import type { DiskMetrics } from "./disks/types.ts";
+import type { FilterOutcome } from "./filters/index.ts";
+import type { DesiredFilters } from "./filters/types.ts";
 import type { MachineStatusApply } from "./machine-status.ts";
 
 /** The series of the node agent itself, beside those of the runtime. */
@@ -13,6 +15,38 @@ export interface AgentMetrics {
   /** Machines of this node, asked when the metrics are read. */
   readonly follow: (machines: () => readonly VirtualMachine[]) => void;
 }
+
+/** The series of routes and rules. */
+export interface NetworkMetrics {
+  /** After a pass over the whole node. */
+  readonly programmed: (wanted: DesiredFilters, outcome: FilterOutcome) => void;
+}
+
+export const createNetworkMetrics = ({ registry }: Pick<Metrics, "registry">): NetworkMetrics => {
+  const registers = [registry];
+  const gauge = (name: string, help: string) => new Gauge({ name, help, registers });
+  const counter = (name: string, help: string) => new Counter({ name, help, registers });
+  const groups = gauge("vireo_security_groups", "Security groups that machines of this node are in.");
+  const rules = gauge("vireo_security_group_rules", "Rules of these groups.");
+  const members = gauge(
+    "vireo_security_group_remote_members",
+    "Addresses of members that these rules speak of.",
+  );
+  const programmed = counter("vireo_filter_changes_total", "Chains and sets that were written.");
+  const repaired = counter(
+    "vireo_filter_drift_total",
+    "Differences in our rules and sets that somebody else had made.",
+  );
+  return {
+    programmed: (wanted, outcome) => {
+      groups.set(wanted.groups.length);
+      rules.set(wanted.groups.reduce((sum, { ingress, egress }) => sum + ingress.length + egress.length, 0));
+      members.set(wanted.members.reduce((sum, { addresses }) => sum + addresses.length, 0));
+      programmed.inc(outcome.changedChains);
+      repaired.inc(outcome.repaired);
+    },
+  };
+};
 
 export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): AgentMetrics => {
   const registers = [registry];

@@ -20,11 +20,14 @@ import {
 } from "../kube/index.ts";
 import { openLibvirt } from "../libvirt/index.ts";
 import { createAgent } from "./agent.ts";
+import { createClusterStores } from "./cluster-stores.ts";
 import { checkClusterIdentity } from "./cluster-identity.ts";
 import type { NodeAgentConfig } from "./config.ts";
+import { createEnforcedGroups } from "./enforced-groups.ts";
 import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
-import { type AgentMetrics, createAgentMetrics } from "./metrics.ts";
+import { type AgentMetrics, createAgentMetrics, createNetworkMetrics } from "./metrics.ts";
+import { createNodeNetwork } from "./node-network.ts";
 import { createMachineView } from "./report.ts";
 
 const SWEEP_MS = 60_000;
@@ -133,18 +136,41 @@ const tasksOf = ({ config, logger, metrics, agentMetrics, client, host }: Parts,
     labels: config.nodeLabels,
     store: ownHypervisor,
     client,
-    facts: (taskSignal) => host.facts(taskSignal),
+    facts: async (taskSignal) => ({
+      ...(await host.facts(taskSignal)),
+      securityGroups: enforced.list(),
+    }),
     logger,
     metrics,
     now,
   });
   const machines = createMachineView(store, client);
   agentMetrics.follow(() => machines.list());
+  const cluster = createClusterStores({ client, logger, metrics });
+  const enforced = createEnforcedGroups(() => ownHypervisor.get({ name: nodeName }), now);
+  const network = createNodeNetwork(
+    {
+      nodeName,
+      machines,
+      stores: cluster,
+      links: host.rooms.links,
+      filters: host.filters,
+      enforced,
+      vxlanPort: config.vxlanPort,
+      tunnelAddress: host.tunnelAddress,
+      nodeAddresses: host.nodeAddresses,
+      logger,
+      metrics,
+      networkMetrics: createNetworkMetrics(metrics),
+    },
+    signal,
+  );
   const agent = createAgent({
     nodeName,
     store,
     machines,
     rooms: host.rooms,
+    network,
     events,
     logger,
     metrics,
@@ -157,10 +183,15 @@ const tasksOf = ({ config, logger, metrics, agentMetrics, client, host }: Parts,
   return {
     machines: (taskSignal: AbortSignal) => store.run(taskSignal),
     hypervisor: (taskSignal: AbortSignal) => ownHypervisor.run(taskSignal),
+    networks: (taskSignal: AbortSignal) => cluster.networks.run(taskSignal),
+    "security-groups": (taskSignal: AbortSignal) => cluster.securityGroups.run(taskSignal),
+    "address-slices": (taskSignal: AbortSignal) => cluster.addressSlices.run(taskSignal),
+    "node-network": (taskSignal: AbortSignal) => network.run(taskSignal),
     heartbeat: (taskSignal: AbortSignal) => heartbeat.run(taskSignal),
     report: async (taskSignal: AbortSignal) => {
-      const stop = host.onFactsChange(() => reporter.refresh());
-      await reporter.run(taskSignal).finally(stop);
+      const refresh = (): void => reporter.refresh();
+      const stops = [host.onFactsChange(refresh), enforced.onChange(refresh)];
+      await reporter.run(taskSignal).finally(() => stops.forEach((stop) => stop()));
     },
     agent: (taskSignal: AbortSignal) => agent.run(taskSignal),
     acceleration: async (taskSignal: AbortSignal) => {

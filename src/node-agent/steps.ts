@@ -14,10 +14,10 @@ export interface StepContext {
   readonly cloudInit: CloudInit;
   readonly links: Links;
   readonly domains: Domains;
-  /** One pass over the rules of all machines of this node; concurrent callers share it. */
-  readonly syncFilters: () => Promise<void>;
+  /** One pass over the routes and rules of all machines of this node; concurrent callers share it. */
+  readonly syncNetwork: () => Promise<void>;
   /** Leaves the machine out of that pass from now on, and makes one. */
-  readonly removeFilters: (vmUid: string) => Promise<void>;
+  readonly removeFromNetwork: (vmUid: string) => Promise<void>;
   /** As probed by running a guest. */
   readonly acceleration: () => Promise<Acceleration>;
 }
@@ -52,11 +52,11 @@ const start: Executor = async (target, context, options) => {
 
 const connect = async (
   target: PlacedMachine,
-  { links, syncFilters }: StepContext,
+  { links, syncNetwork }: StepContext,
   options: StepOptions,
 ): Promise<readonly Tap[]> => {
   const taps = await links.ensure(desiredLink(target), options);
-  await syncFilters();
+  await syncNetwork();
   return taps;
 };
 
@@ -105,7 +105,7 @@ export const removeGuest = async (
 ): Promise<void> => {
   await context.domains.remove(vmUid, options);
   await context.links.remove(vmUid, options);
-  await context.removeFilters(vmUid);
+  await context.removeFromNetwork(vmUid);
   await context.cloudInit.remove(vmUid, options);
   await context.disks.remove(vmUid, options);
 };

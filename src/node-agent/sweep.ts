@@ -27,7 +27,8 @@ export const sweepRegularly = async (
   }
 };
 
-const sweep = async ({ store, machines, rooms, logger }: AgentOptions, look: Look, signal: AbortSignal) => {
+const sweep = async (options: AgentOptions, look: Look, signal: AbortSignal) => {
+  const { store, machines, rooms, network, logger } = options;
   const { domains, disks, cloudInit, links } = rooms;
   const attempt = async (what: string, work: () => Promise<void>): Promise<void> => {
     try {
@@ -37,6 +38,7 @@ const sweep = async ({ store, machines, rooms, logger }: AgentOptions, look: Loo
     }
   };
   look.lookAtAll();
+  await attempt("verify routes and rules", () => network.verify());
   await attempt("list the domains", async () => {
     for (const { vmUid } of await domains.list({ signal })) look.lookAt(vmUid);
   });

@@ -1,3 +1,4 @@
+import { isTrue } from "../../src/api/condition.ts";
 import type { GuestStatus, VirtualMachine } from "../../src/api/virtual-machine.ts";
 import { virtualMachines } from "../../src/api/virtual-machine.ts";
 import type { AgentOptions } from "../../src/node-agent/agent.ts";
@@ -74,15 +75,8 @@ export class FakeNode {
         this.#effect(() => {
           for (const [tap, owner] of this.taps) if (owner === vmUid) this.taps.delete(tap);
         }),
+      syncNetworks: async () => {},
       list: async () => [...new Set(this.taps.values())],
-      tearDown: async () => {},
-    },
-    filters: {
-      sync: (guests) =>
-        this.#effect(() => {
-          this.guarded.clear();
-          for (const { tap } of guests) this.guarded.add(tap);
-        }),
       tearDown: async () => {},
     },
     domains: {
@@ -102,6 +96,28 @@ export class FakeNode {
     },
     acceleration: async () => "tcg",
   };
+
+  /** The network of a fresh agent, which leaves no machine out yet. */
+  newNetwork(): AgentOptions["network"] {
+    const leftOut = new Set<string>();
+    const sync = (): Promise<void> =>
+      this.#effect(() => {
+        this.guarded.clear();
+        for (const machine of this.view.list()) {
+          if (leftOut.has(machine.metadata.uid) || isTrue(machine.status?.conditions, "Released")) continue;
+          for (const { network } of machine.status?.allocation?.interfaces ?? []) {
+            this.guarded.add(tapName(machine.metadata.uid, network));
+          }
+        }
+      });
+    return {
+      sync,
+      verify: sync,
+      leaveOut: (vmUid) => void leftOut.add(vmUid),
+      forget: (vmUid) => void leftOut.delete(vmUid),
+      run: async () => {},
+    };
+  }
 
   readonly view: MachineView = {
     get: (uid) => (this.machine?.metadata.uid === uid ? this.machine : undefined),

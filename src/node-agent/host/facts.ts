@@ -1,5 +1,6 @@
-import { availableParallelism, networkInterfaces, totalmem } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import type { Files } from "./files.ts";
+import { hostInterfaces } from "./interfaces.ts";
 
 const MIB = 2 ** 20;
 
@@ -15,11 +16,8 @@ export interface HostFacts {
 
 /** IPv4 addresses that belong to this node itself. `ignored` names interfaces that are made for guests. */
 export const nodeAddresses = (ignored: (name: string) => boolean): string[] =>
-  Object.entries(networkInterfaces())
-    .filter(([name]) => !ignored(name))
-    .flatMap(([, entries]) => entries ?? [])
-    .filter(({ family, internal }) => family === "IPv4" && !internal)
-    .map(({ address }) => address)
+  hostInterfaces(ignored)
+    .flatMap(({ addresses }) => addresses)
     .toSorted();
 
 export interface HostFactsOptions {

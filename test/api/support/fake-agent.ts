@@ -138,6 +138,8 @@ const nodeFacts = ({ cpus = 8, memoryMiB = 16_384, images = [] }: FakeAgentOptio
   libvirtConnected: true,
   versions: {},
   images,
+  tunnelAddress: "192.0.2.10",
+  securityGroups: [],
 });
 
 const reportOf = (machine: VirtualMachine, nodeName: string) => {

@@ -19,6 +19,8 @@ const facts: NodeFacts = {
   libvirtConnected: true,
   versions: { libvirt: "9.0.0", hypervisor: "7.2.0", agent: "0.1.0" },
   images: [],
+  tunnelAddress: "192.0.2.11",
+  securityGroups: [],
 };
 
 const hypervisorWith = (status?: Hypervisor["status"]): Hypervisor =>

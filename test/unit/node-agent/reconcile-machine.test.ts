@@ -62,6 +62,7 @@ class World {
       store: { onChange: () => () => {}, unreadable: () => [] } as unknown as AgentOptions["store"],
       machines: this.node.view,
       rooms: this.node.rooms,
+      network: this.node.newNetwork(),
       events: { event: () => {}, flush: async () => {} },
       logger: silentLogger,
       metrics,
@@ -70,7 +71,7 @@ class World {
       sweepMs: 60_000,
       workers: 1,
     };
-    return { options, context: createStepContext(options, life.signal), signal: life.signal };
+    return { options, context: createStepContext(options), signal: life.signal };
   }
 
   change(spec: { runStrategy: RunStrategy }): void {
