@@ -8,8 +8,10 @@ import { argumentsOf, processesInNamespaceOf } from "./process-table.ts";
 const MACHINE_DIRECTORIES = ["disks", "seeds", "consoles"];
 /** Where libvirt keeps the boot variables of guests with UEFI, in a node's directory. */
 const NVRAM_DIRECTORY = "lib-libvirt/qemu/nvram";
-/** Devices of the agent start with these; `vireo-gw` stays as long as a network is in use. */
-const TAP = /^(vtap\w+)/;
+/** Devices that are there for some machine or its Network; `vireo-gw` stays. */
+const DEVICE = /^(vtap|vvx)\w+/;
+/** What our routes and rules say of their maker; see src/api/network-identity.ts. */
+const OURS = / proto(col)? 86\b/;
 
 const linesOf = (text: string): readonly string[] =>
   text
@@ -29,29 +31,39 @@ const guestProcesses = (node: TestNode): readonly string[] =>
     });
 
 /** `ip -o link`, whose lines are "INDEX: NAME[@PEER]: …". */
-const taps = async (node: TestNode): Promise<readonly string[]> =>
+const devices = async (node: TestNode): Promise<readonly string[]> =>
   linesOf(await node.run(["ip", "-o", "link", "show"])).flatMap((line) => {
     const [, name = ""] = /^\d+: ([^:@]+)/.exec(line) ?? [];
-    return TAP.test(name) ? [`tap ${name}`] : [];
+    return DEVICE.test(name) ? [`device ${name}`] : [];
   });
 
 const routes = async (node: TestNode): Promise<readonly string[]> => [
-  ...linesOf(await node.run(["ip", "-o", "route", "show", "table", "all"]))
-    .filter((line) => / dev vtap/.test(line))
+  ...linesOf(await node.run(["ip", "-o", "-N", "route", "show", "table", "all"]))
+    .filter((line) => OURS.test(line) || / dev (vtap|vvx)/.test(line))
     .map((line) => `route ${line}`),
+  ...linesOf(await node.run(["ip", "-o", "-N", "rule", "show"]))
+    .filter((line) => OURS.test(line))
+    .map((line) => `rule ${line}`),
   ...linesOf(await node.run(["ip", "-o", "neighbour", "show"]))
-    .filter((line) => / dev vtap/.test(line))
+    .filter((line) => / dev (vtap|vvx)/.test(line))
     .map((line) => `neighbour ${line}`),
 ];
 
-/** Rules and chains of one tap; the frame that every node has, with its "vtap+", is no leftover. */
+/** Rules and chains of all tables; the frame that every node has is there before and after. */
 const rules = async (node: TestNode): Promise<readonly string[]> =>
   linesOf(await node.run(["iptables-save"]))
-    .filter((line) => /vtap\w/.test(line))
+    .filter((line) => /VIREO/.test(line))
     .map((line) => `iptables ${line.replace(/\[\d+:\d+\]/, "").trim()}`);
 
 const sets = async (node: TestNode): Promise<readonly string[]> =>
   linesOf(await node.run(["ipset", "list", "-name"])).map((name) => `ipset ${name}`);
+
+/** Connections that were begun by a guest: their mark is that of its Network. */
+const connections = async (node: TestNode): Promise<readonly string[]> =>
+  linesOf(await node.run(["conntrack", "-L"])).flatMap((line) => {
+    const [, mark = "0"] = / mark=(\d+)/.exec(line) ?? [];
+    return Number(mark) >>> 24 === 0x56 ? [`connection ${line}`] : [];
+  });
 
 const entriesOf = (directory: string): Promise<readonly string[]> =>
   readdir(directory).catch((error: NodeJS.ErrnoException) => {
@@ -78,10 +90,11 @@ export const leftovers = async (node: TestNode): Promise<readonly string[]> => {
   const parts = [
     await domains(node),
     guestProcesses(node),
-    await taps(node),
+    await devices(node),
     await routes(node),
     await rules(node),
     await sets(node),
+    await connections(node),
     await files(node),
   ];
   return parts.flat().sort();

@@ -27,7 +27,7 @@ export interface NodeOptions {
   readonly number: number;
   /** What is on the node's disk; a later start over the same directory is the same node, rebooted. */
   readonly directory: string;
-  readonly underlay: Underlay;
+  readonly underlay: Pick<Underlay, "addressOf" | "attach">;
   readonly lifetime: Lifetime;
   /** Shows the node /dev/kvm. Default false: guests are emulated, which is slow and works everywhere. */
   readonly kvm?: boolean;

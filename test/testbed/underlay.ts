@@ -23,6 +23,16 @@ export interface Underlay {
   readonly hostAddress: string;
   /** The network in CIDR notation, a /24. */
   readonly cidr: string;
+  /**
+   * The world outside of the cluster: a host of this network that has this
+   * address, is the nodes' default router, and forwards nothing, so that what
+   * guests send to anywhere ends there.
+   */
+  readonly outsideAddress: string;
+  /** Process whose network namespace is that host's, for `nsenter --net`. */
+  readonly outsidePid: number;
+  /** Runs a program on that host and resolves with its standard output. */
+  runOutside(argv: readonly [string, ...string[]]): Promise<string>;
   /** Address of the node with that number, 1 to 200. */
   addressOf(nodeNumber: number): string;
   /** Gives the network namespace of process `pid` a device eth0 with the node's address. */
@@ -81,17 +91,29 @@ const ipIn = (pid: number, ...args: readonly string[]): Promise<string> =>
 
 const ip = (...args: readonly string[]): Promise<string> => run("ip", args);
 
-const build = async ({ pid }: Daemon, index: number, hostAddress: string): Promise<void> => {
+const build = async (
+  { pid }: Daemon,
+  index: number,
+  addresses: Pick<Underlay, "hostAddress" | "outsideAddress">,
+): Promise<void> => {
+  const { hostAddress, outsideAddress } = addresses;
   const device = hostDevice(index);
+  await ipIn(pid, "link", "set", "lo", "up");
   await ipIn(pid, "link", "add", BRIDGE, "type", "bridge");
   await ipIn(pid, "link", "set", BRIDGE, "up");
+  await ipIn(pid, "address", "add", `${outsideAddress}/24`, "dev", BRIDGE);
   await ip("link", "add", device, "type", "veth", "peer", "name", "host", "netns", String(pid));
   await ipIn(pid, "link", "set", "host", "master", BRIDGE, "up");
   await ip("address", "add", `${hostAddress}/24`, "dev", device);
   await ip("link", "set", device, "up");
 };
 
-const attachNode = async (daemon: Daemon, port: string, address: string, pid: number): Promise<void> => {
+const attachNode = async (
+  daemon: Daemon,
+  port: string,
+  { address, router }: { readonly address: string; readonly router: string },
+  pid: number,
+): Promise<void> => {
   const bridgeEnd = [port, "netns", String(daemon.pid)];
   const nodeEnd = ["eth0", "netns", String(pid)];
   await ip("link", "add", ...bridgeEnd, "type", "veth", "peer", "name", ...nodeEnd);
@@ -99,6 +121,7 @@ const attachNode = async (daemon: Daemon, port: string, address: string, pid: nu
   await ipIn(pid, "link", "set", "lo", "up");
   await ipIn(pid, "address", "add", `${address}/24`, "dev", "eth0");
   await ipIn(pid, "link", "set", "eth0", "up");
+  await ipIn(pid, "route", "add", "default", "via", router);
 };
 
 const stop = async (daemon: Daemon, index: number): Promise<void> => {
@@ -122,17 +145,28 @@ export const startUnderlay = async (options: UnderlayOptions): Promise<Underlay>
     }));
   const index = running === undefined ? await claimIndex(daemon) : Number(await readFile(indexFile, "utf8"));
   const prefix = `${networkPrefix()}.${index}`;
+  const outsideAddress = `${prefix}.254`;
+  const addressOf = (nodeNumber: number): string => `${prefix}.${10 + nodeNumber}`;
   const underlay: Underlay = {
     index,
     hostAddress: `${prefix}.1`,
     cidr: `${prefix}.0/24`,
-    addressOf: (nodeNumber) => `${prefix}.${10 + nodeNumber}`,
-    attach: (nodeNumber, pid) => attachNode(daemon, `node${nodeNumber}`, `${prefix}.${10 + nodeNumber}`, pid),
+    outsideAddress,
+    outsidePid: daemon.pid,
+    runOutside: (argv) => run("nsenter", ["--target", String(daemon.pid), "--net", "--", ...argv]),
+    addressOf,
+    attach: (nodeNumber, pid) =>
+      attachNode(
+        daemon,
+        `node${nodeNumber}`,
+        { address: addressOf(nodeNumber), router: outsideAddress },
+        pid,
+      ),
     stop: () => stop(daemon, index),
   };
   if (running === undefined) {
     try {
-      await build(daemon, index, underlay.hostAddress);
+      await build(daemon, index, underlay);
       await writeFile(indexFile, String(index));
     } catch (error) {
       await underlay.stop();

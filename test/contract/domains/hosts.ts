@@ -86,13 +86,9 @@ const startFake = async (): Promise<TestHost> => {
 };
 
 /** These tests need a libvirtd and no network. */
-const underlay: Underlay = {
-  index: 0,
-  hostAddress: "127.0.0.1",
-  cidr: "127.0.0.0/8",
+const underlay: Pick<Underlay, "addressOf" | "attach"> = {
   addressOf: () => "127.0.0.1",
   attach: async () => {},
-  stop: async () => {},
 };
 
 const tapOf = (vmUid: string): string => `vtap${vmUid.slice(0, 8)}000`;

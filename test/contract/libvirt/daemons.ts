@@ -52,13 +52,9 @@ const fake: DaemonKind = {
 };
 
 /** These tests need a libvirtd and no network. */
-const noUnderlay: Underlay = {
-  index: 0,
-  hostAddress: "127.0.0.1",
-  cidr: "127.0.0.0/8",
+const noUnderlay: Pick<Underlay, "addressOf" | "attach"> = {
   addressOf: () => "127.0.0.1",
   attach: async () => {},
-  stop: async () => {},
 };
 
 /** The QEMU of a domain, as seen from this machine. Domains of other nodes have other UUIDs. */
