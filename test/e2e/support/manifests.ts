@@ -1,8 +1,11 @@
 import { flavors } from "../../../src/api/flavor.ts";
+import { floatingIpPools } from "../../../src/api/floating-ip-pool.ts";
+import { floatingIps } from "../../../src/api/floating-ip.ts";
 import { images } from "../../../src/api/image.ts";
 import { keyPairs } from "../../../src/api/key-pair.ts";
 import { networks } from "../../../src/api/network.ts";
 import { apiVersionOf, type Resource } from "../../../src/api/resource.ts";
+import { securityGroups } from "../../../src/api/security-group.ts";
 import { virtualMachines } from "../../../src/api/virtual-machine.ts";
 
 /** A manifest as a user writes it. */
@@ -29,6 +32,9 @@ export const manifests = {
   keyPair: (name: string, spec: object) => manifest(keyPairs, name, spec),
   /** Beside the 10.0.0.0/24 of examples/quickstart.yaml. */
   network: (name: string, spec: object = {}) => manifest(networks, name, { cidr: "10.44.0.0/24", ...spec }),
+  securityGroup: (name: string, spec: object = {}) => manifest(securityGroups, name, spec),
+  floatingIpPool: (name: string, spec: object) => manifest(floatingIpPools, name, spec),
+  floatingIp: (name: string, spec: object) => manifest(floatingIps, name, spec),
   /** Of what Stage.applyBasics makes. */
   machine: (name: string, spec: object = {}) =>
     manifest(virtualMachines, name, {
