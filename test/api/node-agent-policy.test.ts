@@ -1,9 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
+import { addressSlices } from "../../src/api/address-slice.ts";
+import { floatingLeaseName } from "../../src/api/floating-ip.ts";
 import { SYSTEM_NAMESPACE, hypervisors } from "../../src/api/hypervisor.ts";
+import { networks } from "../../src/api/network.ts";
+import { securityGroups } from "../../src/api/security-group.ts";
 import { GUEST_FINALIZER, virtualMachines } from "../../src/api/virtual-machine.ts";
 import { type ApiClient, APPLY_PATCH, MERGE_PATCH, refusalOf, type Reply } from "./support/api-client.ts";
-import { startTestCluster, type TestCluster } from "./support/cluster.ts";
+import { create, startTestCluster, type TestCluster } from "./support/cluster.ts";
 import { type JsonObject, validManifest, validStatus } from "./support/manifests.ts";
 import {
   applyMachineStatus,
@@ -119,7 +123,8 @@ afterAll(async () => {
   for (const node of [ownNode, otherNode]) {
     await remove(administrator, `/api/v1/nodes/${node}`);
     await remove(administrator, cluster.pathOf(hypervisors, node));
-    await remove(administrator, `${LEASES}/${node}`);
+    await remove(administrator, cluster.pathOf(networks, `${node}-net`));
+    for (const name of [node, floatingLeaseName(node)]) await remove(administrator, `${LEASES}/${name}`);
   }
   await cluster.stop();
 });
@@ -145,6 +150,8 @@ describe("the agent of a machine's node may", () => {
     ],
     ["make its Lease", () => createLease(agents.own, ownNode)],
     ["renew its Lease", () => renewLease(agents.own, ownNode)],
+    ["make the Lease of its floating addresses", () => createLease(agents.own, floatingLeaseName(ownNode))],
+    ["renew the Lease of its floating addresses", () => renewLease(agents.own, floatingLeaseName(ownNode))],
   ];
 
   test.each(attempts)("%s", async (_sentence, attempt) => {
@@ -253,6 +260,42 @@ const refusals: readonly (readonly [string, () => Promise<Reply>, string])[] = [
     "may not delete a Hypervisor",
   ],
   ["another node's heartbeat", () => createLease(agents.own, otherNode), "in vireo-system only"],
+  [
+    "the Lease of another node's floating addresses",
+    () => createLease(agents.own, floatingLeaseName(otherNode)),
+    "in vireo-system only",
+  ],
+  [
+    "a list of addresses",
+    () =>
+      agents.own.call({
+        method: "POST",
+        path: cluster.pathOf(addressSlices),
+        body: validManifest(addressSlices, `${ownNode}-slice`),
+      }),
+    "may write no addressslices",
+  ],
+  [
+    "a group",
+    () =>
+      agents.own.call({
+        method: "POST",
+        path: cluster.pathOf(securityGroups),
+        body: validManifest(securityGroups, "opened"),
+      }),
+    "may write no securitygroups",
+  ],
+  [
+    "the status of a Network",
+    () =>
+      agents.own.call({
+        method: "PATCH",
+        path: `${cluster.pathOf(networks, `${ownNode}-net`)}/status`,
+        contentType: MERGE_PATCH,
+        body: { status: { gateway: "10.0.0.66" } },
+      }),
+    "may write no networks",
+  ],
   ["a later heartbeat of another node", () => renewLease(agents.own, otherNode), "in vireo-system only"],
   ["the controller's election", () => createLease(agents.own, "vireo-controller"), "in vireo-system only"],
   ["the end of its Lease", () => remove(agents.own, `${LEASES}/${ownNode}`), "may not delete a Lease"],
@@ -272,6 +315,7 @@ describe("a node agent may not write", () => {
   beforeAll(async () => {
     // What there is to attack: another node's objects, and a node that was cordoned.
     await applyHypervisor(agents.other, otherNode);
+    await create(cluster, networks, validManifest(networks, `${ownNode}-net`));
     await createLease(agents.other, otherNode);
     await cluster.administrator.call({
       method: "PATCH",

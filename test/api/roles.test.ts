@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 
 import { SYSTEM_NAMESPACE } from "../../src/api/hypervisor.ts";
+import { addressSlices } from "../../src/api/address-slice.ts";
 import { keyPairs } from "../../src/api/key-pair.ts";
+import { DEFAULT_GROUP, securityGroups } from "../../src/api/security-group.ts";
 import { GUEST_FINALIZER, virtualMachines } from "../../src/api/virtual-machine.ts";
 import { type ApiClient, MERGE_PATCH, refusalOf, type Reply } from "./support/api-client.ts";
 import { create, startTestCluster, type TestCluster } from "./support/cluster.ts";
@@ -76,9 +78,11 @@ const questionsOf = (lines: readonly Line[]): readonly Question[] =>
     verbs.split(" ").flatMap((verb) => resources.split(" ").map((resource) => ({ verb, resource, where }))),
   );
 
-const namespaced = vireo("virtualmachines", "images", "keypairs").join(" ");
-const clusterScoped = vireo("flavors", "networks", "hypervisors").join(" ");
+const namespaced = vireo("virtualmachines", "images", "keypairs", "securitygroups", "floatingips").join(" ");
+const clusterScoped = vireo("flavors", "networks", "floatingippools", "hypervisors").join(" ");
+/** All that users have to do with. */
 const every = `${namespaced} ${clusterScoped}`;
+const ADDRESS_SLICES = "vireo.dev/addressslices";
 const everyStatus = every.replaceAll(/\S+/g, (kind) => `${kind}/status`);
 const system = { namespace: SYSTEM_NAMESPACE };
 const LEASES = "coordination.k8s.io/leases";
@@ -89,15 +93,22 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
     accountOf(CONTROLLER),
     [
       ["get list watch", every],
-      ["patch", `vireo.dev/virtualmachines ${everyStatus}`],
+      ["get list watch create update patch delete", ADDRESS_SLICES],
+      ["patch", vireo("virtualmachines", "securitygroups", "floatingips", "floatingippools").join(" ")],
+      ["patch", everyStatus],
+      ["create", "vireo.dev/securitygroups"],
       ["create patch", EVENTS],
       ["create get", "/secrets"],
       ["get list watch create", LEASES, system],
       ["patch", LEASES, { ...system, name: "vireo-controller" }],
     ],
     [
-      ["create update delete", every],
-      ["patch", `vireo.dev/images ${clusterScoped} vireo.dev/keypairs`],
+      ["update delete deletecollection", every],
+      [
+        "create",
+        `${vireo("virtualmachines", "images", "keypairs", "floatingips").join(" ")} ${clusterScoped}`,
+      ],
+      ["patch", vireo("images", "keypairs", "flavors", "networks", "hypervisors").join(" ")],
       ["list watch update patch delete", "/secrets"],
       ["patch", LEASES, { ...system, name: "node-a" }],
       ["create get", LEASES, { namespace: "default" }],
@@ -110,17 +121,19 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
   [
     accountOf(NODE_AGENT),
     [
-      ["get list watch", "vireo.dev/virtualmachines vireo.dev/hypervisors"],
-      ["patch", "vireo.dev/virtualmachines/status vireo.dev/hypervisors/status"],
+      ["get list watch", vireo("virtualmachines", "hypervisors", "floatingips").join(" ")],
+      ["get list watch", vireo("networks", "securitygroups", "addressslices").join(" ")],
+      ["patch", vireo("virtualmachines/status", "hypervisors/status", "floatingips/status").join(" ")],
       ["create patch", `vireo.dev/hypervisors ${EVENTS}`],
       ["get create patch", LEASES, system],
       ["get", "/namespaces", { name: "kube-system" }],
     ],
     [
       ["get list watch create", "/secrets"],
-      ["create update patch delete", namespaced],
+      ["create update patch delete", `${namespaced} ${ADDRESS_SLICES} vireo.dev/networks`],
       ["update delete", "vireo.dev/hypervisors"],
-      ["patch", "vireo.dev/images/status vireo.dev/networks/status"],
+      ["patch", vireo("images/status", "networks/status", "securitygroups/status").join(" ")],
+      ["get list watch", "vireo.dev/images vireo.dev/keypairs"],
       ["list watch delete", LEASES, system],
       ["create", LEASES, { namespace: "default" }],
       ["get", "/namespaces", { name: "default" }],
@@ -133,6 +146,7 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
     [["get list watch", every]],
     [
       ["create update patch delete", every],
+      ["get list watch create update patch delete", ADDRESS_SLICES],
       ["get", "/secrets"],
     ],
   ],
@@ -141,15 +155,26 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
     [["create update patch delete deletecollection", namespaced]],
     [
       ["create update patch delete", clusterScoped],
+      ["get list watch create update patch delete", ADDRESS_SLICES],
       ["update patch", everyStatus],
     ],
   ],
   [
     "an-administrator",
-    [["get list watch create update patch delete", clusterScoped]],
-    [["update patch", everyStatus]],
+    [
+      ["get list watch create update patch delete", clusterScoped],
+      ["get list watch", ADDRESS_SLICES],
+    ],
+    [
+      ["create update patch delete deletecollection", ADDRESS_SLICES],
+      ["update patch", everyStatus],
+    ],
   ],
-  ["somebody", [["get list watch", "vireo.dev/flavors vireo.dev/networks"]], [["get list", namespaced]]],
+  [
+    "somebody",
+    [["get list watch", vireo("flavors", "networks", "floatingippools").join(" ")]],
+    [["get list", `${namespaced} vireo.dev/hypervisors ${ADDRESS_SLICES}`]],
+  ],
 ];
 
 const textOf = ({ verb, resource, where: { namespace = "", name = "" } }: Question): string =>
@@ -241,6 +266,7 @@ describe("the controller, whatever rights it is given,", () => {
     await grantEverything(cluster, CONTROLLER);
     controller = await connectController(cluster);
     await create(cluster, virtualMachines, validManifest(virtualMachines, "held"));
+    await create(cluster, securityGroups, validManifest(securityGroups, "web"));
     await untilRefused("a Secret without owner", () =>
       createSecret(mergePatch(keyPairSecret("a"), { type: "Opaque" })),
     );
@@ -267,7 +293,55 @@ describe("the controller, whatever rights it is given,", () => {
     expect(virtualMachines.parse(reply.body).metadata.finalizers).toEqual([GUEST_FINALIZER]);
   });
 
+  const createGroup = (name: string): Promise<Reply> =>
+    controller.call({
+      method: "POST",
+      path: `${cluster.pathOf(securityGroups)}?dryRun=All`,
+      body: validManifest(securityGroups, name),
+    });
+
+  test("makes the group default", async () => {
+    expect(refusalOf(await createGroup(DEFAULT_GROUP))).toBeUndefined();
+  });
+
+  test("makes, changes and deletes the lists of addresses", async () => {
+    const name = `${cluster.namespace}-slice`;
+    const path = cluster.pathOf(addressSlices, name);
+    const replies = [
+      await controller.call({
+        method: "POST",
+        path: cluster.pathOf(addressSlices),
+        body: validManifest(addressSlices, name),
+      }),
+      await controller.call({
+        method: "PATCH",
+        path,
+        contentType: MERGE_PATCH,
+        body: { spec: { machines: [] } },
+      }),
+      await controller.call({ method: "DELETE", path }),
+    ];
+    expect(replies.map(refusalOf)).toEqual([undefined, undefined, undefined]);
+  });
+
   const refusals: readonly (readonly [string, () => Promise<Reply>, string])[] = [
+    ["makes no group of another name", () => createGroup("defaults"), "nor whether it exists"],
+    [
+      "changes no rule of a group",
+      () =>
+        controller.call({
+          method: "PATCH",
+          path: cluster.pathOf(securityGroups, "web"),
+          contentType: MERGE_PATCH,
+          body: { spec: { ingress: [] } },
+        }),
+      "neither the spec",
+    ],
+    [
+      "deletes no group",
+      () => controller.call({ method: "DELETE", path: cluster.pathOf(securityGroups, "web") }),
+      "nor whether it exists",
+    ],
     [
       "makes no Secret of another type",
       () => createSecret(mergePatch(keyPairSecret("a"), { type: "bootstrap.kubernetes.io/token" })),
