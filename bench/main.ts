@@ -10,7 +10,9 @@ import { readFile, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { startTestbed } from "../test/testbed/testbed.ts";
+import { measureFailovers } from "./failover.ts";
 import { measureMany } from "./many.ts";
+import { measureMembership } from "./membership.ts";
 import { openStage } from "./stage.ts";
 import { measureStart } from "./start.ts";
 
@@ -28,7 +30,7 @@ const BASELINE = join(import.meta.dirname, "baseline.json");
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const progress = (text: string): void => void process.stderr.write(`${text}\n`);
 
-const measure = async (): Promise<readonly Row[]> => {
+const measureOneNode = async (): Promise<readonly Row[]> => {
   const testbed = await startTestbed({ nodes: 1, program: "bundle", progress });
   const stage = await openStage(testbed);
   try {
@@ -36,6 +38,8 @@ const measure = async (): Promise<readonly Row[]> => {
     const start = await measureStart(stage);
     progress("measuring 20 machines at once, memory, and idle load (four minutes)");
     const many = await measureMany(stage);
+    progress("measuring what 100 machines cost that join a group");
+    const membership = await measureMembership(stage);
     return [
       { name: "start: apply to guest running / virsh create", value: start.ratio, unit: "x", target: 1.5 },
       { name: "start: apply to guest running", value: start.vireoMs, unit: "ms" },
@@ -54,12 +58,47 @@ const measure = async (): Promise<readonly Row[]> => {
       { name: "agent, resident, 20 machines", value: many.full.agentMiB, unit: "MiB" },
       { name: "agent, idle, 0 machines", value: many.empty.idleCpuPercent, unit: "% of a CPU", target: 1 },
       { name: "agent, idle, 20 machines", value: many.full.idleCpuPercent, unit: "% of a CPU", target: 1 },
+      { name: "100 machines join a group: slice writes", value: membership.writes, unit: "writes" },
+      { name: "100 machines join a group: sent to an agent", value: membership.sentKiB, unit: "KiB" },
+      { name: "100 machines join a group: until all are told", value: membership.ms, unit: "ms" },
     ];
   } finally {
     await stage.close();
     await testbed.stop();
   }
 };
+
+/** How long a client may go without an answer from a floating address, in ms. */
+const outageTargets: Readonly<Record<string, number>> = {
+  "machine halted": 1000,
+  "machine crashed": 2000,
+  // None: what is left is the noise of a busy machine.
+  "agent killed": 100,
+  "node powered off": 5000,
+  "node cut off": 5000,
+};
+
+const measureFloatingAddress = async (): Promise<readonly Row[]> => {
+  const outages = await measureFailovers(progress);
+  const twice = outages.filter(({ twoAnswers }) => twoAnswers).length;
+  return [
+    ...outages.map(({ name, gapMs }): Row => {
+      const target = outageTargets[name];
+      return {
+        name: `floating address: ${name}`,
+        value: gapMs,
+        unit: "ms",
+        ...(target === undefined ? {} : { target }),
+      };
+    }),
+    { name: "floating address: moves with two answers", value: twice, unit: "moves", target: 0 },
+  ];
+};
+
+const measure = async (): Promise<readonly Row[]> => [
+  ...(await measureOneNode()),
+  ...(await measureFloatingAddress()),
+];
 
 const readBaseline = async (): Promise<Baseline> =>
   JSON.parse(await readFile(BASELINE, "utf8").catch(() => "{}")) as Baseline;
