@@ -1,15 +1,33 @@
 import type { RunCommand } from "../host/command.ts";
 import { both } from "../host/both.ts";
-import { createInTurn } from "../host/in-turn.ts";
-import { createFilterDriver, type FilterDriver } from "./driver.ts";
-import { plan } from "./plan.ts";
-import { ipv4Rules, ipv6Rules, noRules, type RuleSet } from "./rules.ts";
-import type { GuestFilter } from "./types.ts";
+import { createInTurn, type InTurn } from "../host/in-turn.ts";
+import { createIpsets } from "../host/ipset/index.ts";
+import { createIptables } from "../host/iptables/index.ts";
+import { affectedGuests } from "./affected.ts";
+import { OWNER, SET_PREFIX } from "./owner.ts";
+import { ipv4Rules, ipv6Rules } from "./rules.ts";
+import type { DesiredFilters, FilterOutcome } from "./types.ts";
 
-export type { GuestFilter } from "./types.ts";
+export type {
+  DesiredFilters,
+  FilterGroup,
+  FilterNetwork,
+  FilterOutcome,
+  FilterRule,
+  GroupMembers,
+  GuestFilter,
+} from "./types.ts";
 
 export interface FiltersCallOptions {
   readonly signal: AbortSignal;
+}
+
+export interface FiltersSyncOptions extends FiltersCallOptions {
+  /**
+   * Looks at what is really there, and repairs what somebody else has changed.
+   * Default: only in the first sync, and after a failure.
+   */
+  readonly verify?: boolean;
 }
 
 /**
@@ -18,42 +36,58 @@ export interface FiltersCallOptions {
  */
 export interface Filters {
   /**
-   * Makes the rules equal to what `guests` say, in one step for the kernel;
-   * does nothing when they are. To be awaited before a guest is started.
+   * Makes rules and sets equal to what `desired` says, each table in one step
+   * for the kernel; does nothing when they are. To be awaited before a guest is
+   * started. Rejects with RangeError when `desired` contradicts itself, and with
+   * CommandError when the host refuses; what was in force before stays so then,
+   * as far as it was not replaced yet.
    */
-  sync(guests: readonly GuestFilter[], options: FiltersCallOptions): Promise<void>;
-  /** Removes every rule and chain of ours. */
+  sync(desired: DesiredFilters, options: FiltersSyncOptions): Promise<FilterOutcome>;
+  /** Removes every rule, chain and set of ours. */
   tearDown(options: FiltersCallOptions): Promise<void>;
 }
 
 export interface FiltersOptions {
   readonly run: RunCommand;
-  /**
-   * Addresses of nodes, this one and others: guests may not open connections to
-   * them. Asked at each pass. What is not IPv4 is ignored.
-   */
-  readonly nodeAddresses: () => readonly string[];
+  /** Shared with whoever else hooks into the same chains of iptables. Default: nobody. */
+  readonly inTurn?: InTurn;
 }
 
-const makeEqual = async (driver: FilterDriver, wanted: RuleSet, signal: AbortSignal): Promise<void> => {
-  const changes = plan(wanted, await driver.observe(signal));
-  if (changes.length > 0) await driver.apply(changes, signal);
-};
-
-export const createFilters = ({ run, nodeAddresses }: FiltersOptions): Filters => {
-  const ipv4 = createFilterDriver(run, "iptables");
-  const ipv6 = createFilterDriver(run, "ip6tables");
+export const createFilters = ({ run, inTurn: tables = createInTurn() }: FiltersOptions): Filters => {
+  const ipv4 = createIptables({ run, program: "iptables", owner: OWNER, inTurn: tables });
+  const ipv6 = createIptables({ run, program: "ip6tables", owner: OWNER });
+  const sets = createIpsets({ run, prefix: SET_PREFIX });
   const inTurn = createInTurn();
+  /** Whether it is known what was in force before. */
+  let continued = false;
+
+  /** Sets come before the rules that name them, and go after them. */
+  const program = async (desired: DesiredFilters, options: FiltersSyncOptions): Promise<FilterOutcome> => {
+    const wanted = ipv4Rules(desired);
+    const wasContinued = continued;
+    continued = false;
+    const [closed, filled] = await both(ipv6.sync(ipv6Rules, options), sets.sync(wanted.sets, options));
+    const written = await ipv4.sync(wanted.tables, options);
+    const pruned = await sets.prune(wanted.sets, options);
+    continued = true;
+    const everybody = [...new Set(wanted.guests.map(({ vmUid }) => vmUid))].sort();
+    return {
+      changedChains: closed.changed.length + filled.changed.length + written.changed.length + pruned.length,
+      repaired: closed.repaired + filled.repaired + written.repaired,
+      affectedGuests: wasContinued ? affectedGuests(wanted, written.changed, filled.changed) : everybody,
+    };
+  };
+
   return {
-    sync: (guests, { signal }) =>
-      inTurn(async () => {
-        const rules = ipv4Rules(guests, nodeAddresses());
-        await both(makeEqual(ipv6, ipv6Rules, signal), makeEqual(ipv4, rules, signal));
-      }),
+    sync: (desired, options) => inTurn(() => program(desired, options)),
     tearDown: ({ signal }) =>
       inTurn(async () => {
-        await makeEqual(ipv4, noRules, signal);
-        await makeEqual(ipv6, noRules, signal);
+        continued = false;
+        const options = { signal, verify: true };
+        await ipv4.sync({}, options);
+        await ipv6.sync({}, options);
+        await sets.sync(new Map(), options);
+        await sets.prune(new Map(), { signal });
       }),
   };
 };

@@ -1,44 +1,49 @@
 import { createHash } from "node:crypto";
 
-/**
- * How a freshly started agent knows its own chains and rules.
- *
- * A chain is ours by its prefix. Every rule that we write carries a comment
- * with a fingerprint of itself and of all rules before it in its chain: chains
- * are compared by fingerprints, since iptables-save prints rules in words that
- * differ between versions and backends. The jumps from the built-in chains are
- * ours by their comment and target; all other rules belong to somebody else.
- */
+import type { ChainOwner } from "../host/iptables/index.ts";
 
-const CHAIN_PREFIX = "VIREO-";
+/** Names of the chains and sets of this room, by which a freshly started agent knows them for its own. */
 
-/** Hooks: the built-in chains jump here. */
-export const FORWARD_CHAIN = `${CHAIN_PREFIX}FORWARD`;
-export const INPUT_CHAIN = `${CHAIN_PREFIX}INPUT`;
-/** Dispatch what comes from a guest, and what goes to one, to the chains of its tap. */
-export const EGRESS_CHAIN = `${CHAIN_PREFIX}EGRESS`;
-export const INGRESS_CHAIN = `${CHAIN_PREFIX}INGRESS`;
+export const OWNER: ChainOwner = { prefix: "VIREO-", tag: "vireo" };
 
-/** At most 28 characters for a chain's name; a tap's has at most 15. */
-export const egressChain = (tap: string): string => `${CHAIN_PREFIX}E-${tap}`;
-export const ingressChain = (tap: string): string => `${CHAIN_PREFIX}I-${tap}`;
+/** Of all our sets, which have at most 31 characters. */
+export const SET_PREFIX = "vireo-";
 
-export const isOurChain = (chain: string): boolean => chain.startsWith(CHAIN_PREFIX);
+const hash = (...parts: readonly string[]): string =>
+  createHash("sha256").update(parts.join("\n")).digest("hex").slice(0, 16);
 
-const FINGERPRINT = /--comment "?vireo:([0-9a-f]{16})"?(?: |$)/;
+/** Where the built-in chain of the same name jumps to. */
+export const hookChain = (builtIn: string): string => OWNER.prefix + builtIn;
 
-/** The fingerprint in a rule as iptables-save prints it; undefined for a rule that we did not write. */
-export const fingerprintOf = (rule: string): string | undefined => FINGERPRINT.exec(rule)?.[1];
+/** Dispatch what comes from a tap to the tap's chains, or what goes to one. */
+export const SENDER_CHAIN = `${OWNER.prefix}SENDER`;
+export const EGRESS_CHAIN = `${OWNER.prefix}EGRESS`;
+export const INGRESS_CHAIN = `${OWNER.prefix}INGRESS`;
+export const HAIRPIN_CHAIN = `${OWNER.prefix}HAIRPIN`;
+/** Dispatches what comes from a Network to the Network's chain. */
+export const ISOLATION_CHAIN = `${OWNER.prefix}ISOLATION`;
 
-/** The fingerprints of a chain's rules, in their order. */
-export const fingerprints = (chain: string, rules: readonly string[]): readonly string[] => {
-  const hash = createHash("sha256").update(chain);
-  return rules.map((rule) => hash.update(`\n${rule}`).copy().digest("hex").slice(0, 16));
-};
+/** A chain's name has at most 28 characters; a tap's has at most 15. */
+export const senderChain = (tap: string): string => `${OWNER.prefix}S-${tap}`;
+export const egressChain = (tap: string): string => `${OWNER.prefix}E-${tap}`;
+export const ingressChain = (tap: string): string => `${OWNER.prefix}I-${tap}`;
+export const hairpinChain = (tap: string): string => `${OWNER.prefix}H-${tap}`;
 
-/** Words of a rule that carry its fingerprint. */
-export const fingerprintMatch = (fingerprint: string): string => `-m comment --comment vireo:${fingerprint}`;
+export const networkChain = (vni: number): string => `${OWNER.prefix}NET-${vni}`;
 
-/** Whether a rule, as iptables-save prints it, is a jump of ours to a chain of ours. */
-export const isOurJump = (rule: string): boolean =>
-  fingerprintOf(rule) !== undefined && / -[jg] VIREO-\S+$/.test(rule);
+/** What a group allows guests of a Network; shared by all their taps. */
+export const groupIngressChain = (uid: string, vni: number): string =>
+  `${OWNER.prefix}SI-${hash(uid, String(vni))}`;
+export const groupEgressChain = (uid: string, vni: number): string =>
+  `${OWNER.prefix}SE-${hash(uid, String(vni))}`;
+/** What a group allows this node's address. */
+export const groupHairpinChain = (uid: string): string => `${OWNER.prefix}SH-${hash(uid)}`;
+
+/** The addresses of all nodes. */
+export const NODES_SET = `${SET_PREFIX}nodes`;
+
+/** Members of a group that guests of a Network may see. */
+export const membersSet = (uid: string, vni: number): string => `${SET_PREFIX}m-${hash(uid, String(vni))}`;
+
+/** Blocks of a rule. The content makes the name: a set of blocks never changes. */
+export const blocksSet = (entries: readonly string[]): string => `${SET_PREFIX}n-${hash(...entries)}`;
