@@ -6,7 +6,7 @@ import {
   ProtocolError,
   type GivenUp,
 } from "./errors.ts";
-import { encodePacket, PacketStatus, PacketType, Program, type Packet } from "./packet.ts";
+import { encodePacket, PacketStatus, PacketType, type Packet } from "./packet.ts";
 import type { Procedure } from "./procedure.ts";
 import { errorReply } from "./shapes.ts";
 import type { CallOptions } from "./types.ts";
@@ -23,6 +23,7 @@ export interface CallsOptions {
 interface Call {
   readonly serial: number;
   readonly procedure: string;
+  readonly program: number;
   readonly number: number;
   readonly frame: Buffer;
   /** Reads a good reply and resolves with it. Throws XdrError. */
@@ -36,7 +37,7 @@ const TIMER_MAX_MS = 0x7fff_ffff;
 
 const frameOf = <A, R>(procedure: Procedure<A, R>, args: A, serial: number): Buffer => {
   const header = {
-    program: Program.REMOTE,
+    program: procedure.program,
     procedure: procedure.number,
     type: PacketType.CALL,
     serial,
@@ -72,7 +73,7 @@ export class Calls {
 
   make<A, R>(procedure: Procedure<A, R>, args: A, options: CallOptions = {}): Promise<R> {
     return new Promise((resolve, reject) => {
-      const { name } = procedure;
+      const { name, program, number } = procedure;
       const { signal, timeoutMs = this.#options.timeoutMs } = options;
       if (this.#closed !== undefined) throw new NotSentError(name, "disconnected", this.#closed);
       if (signal?.aborted === true) throw new NotSentError(name, "aborted", signal.reason);
@@ -90,7 +91,8 @@ export class Calls {
       const call: Call = {
         serial,
         procedure: name,
-        number: procedure.number,
+        program,
+        number,
         frame,
         resolve: (payload) => {
           const result = decode(procedure.result, payload);
@@ -146,9 +148,11 @@ export class Calls {
     }
   }
 
-  #settle(call: Call, { procedure, status, payload }: Packet): void {
+  #settle(call: Call, { program, procedure, status, payload }: Packet): void {
     try {
-      if (procedure !== call.number) throw new XdrError(`it is one to procedure ${procedure}`);
+      if (program !== call.program || procedure !== call.number) {
+        throw new XdrError(`it is one to procedure ${procedure} of program 0x${program.toString(16)}`);
+      }
       if (status === PacketStatus.OK) call.resolve(payload);
       else if (status === PacketStatus.ERROR) {
         call.reject(new LibvirtError(call.procedure, decode(errorReply, payload)));

@@ -114,7 +114,7 @@ export class Channel {
     if (program === Program.KEEPALIVE && type === PacketType.MESSAGE) this.#answerKeepalive(packet);
     else if (program === Program.REMOTE && type === PacketType.MESSAGE) this.#deliver(packet);
     else if (
-      program === Program.REMOTE &&
+      (program === Program.REMOTE || program === Program.QEMU) &&
       (type === PacketType.REPLY || type === PacketType.REPLY_WITH_FDS)
     ) {
       this.#calls.reply(packet);

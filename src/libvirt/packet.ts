@@ -6,7 +6,7 @@ import { ProtocolError } from "./errors.ts";
  * https://libvirt.org/kbase/internals/rpc.html#packet-framing
  */
 
-export const Program = { REMOTE: 0x2000_8086, KEEPALIVE: 0x6b65_6570 } as const;
+export const Program = { REMOTE: 0x2000_8086, QEMU: 0x2000_8087, KEEPALIVE: 0x6b65_6570 } as const;
 export const PROGRAM_VERSION = 1;
 
 /** virNetMessageType */

@@ -7,6 +7,8 @@ import type { ReadableXdr, Xdr } from "./xdr.ts";
 export interface Procedure<A, R> {
   /** The name in the table: domainGetState for REMOTE_PROC_DOMAIN_GET_STATE. */
   readonly name: string;
+  /** One of Program: numbers are those of a program. */
+  readonly program: number;
   readonly number: number;
   readonly args: Xdr<A>;
   readonly result: Xdr<R>;

@@ -1,3 +1,4 @@
+import { Program } from "./packet.ts";
 import type { Procedure } from "./procedure.ts";
 import {
   DOMAIN_LIST_MAX,
@@ -12,10 +13,12 @@ import {
 import { hyper, int, list, nothing, optional, struct, uchar, uhyper, uint, ushort, type Xdr } from "./xdr.ts";
 
 /**
- * The procedures of libvirt's remote program that this client can call, one
- * line each. To add one, write down its number and shapes from
- * remote_protocol.x; the contract test compares every line with that file.
+ * The procedures that this client can call, one line each: those of libvirt's
+ * remote program, and those of its QEMU program, which only QEMU's driver has.
+ * To add one, write down its number and shapes from the program's protocol
+ * file; the contract test compares every line with that file.
  * https://gitlab.com/libvirt/libvirt/-/blob/master/src/remote/remote_protocol.x
+ * https://gitlab.com/libvirt/libvirt/-/blob/master/src/remote/qemu_protocol.x
  */
 
 /** REMOTE_AUTH_TYPE_LIST_MAX */
@@ -64,12 +67,23 @@ const domainStats = struct({ dom: domain, params: typedParameters(ALL_DOMAIN_STA
 const memoryStats = struct({ stats: list(struct({ tag: int, val: uhyper }), MEMORY_STATS_MAX) });
 
 interface Line<A, R> {
+  readonly program: number;
   readonly number: number;
   readonly args: Xdr<A>;
   readonly result: Xdr<R>;
 }
 
-const line = <A, R>(number: number, args: Xdr<A>, result: Xdr<R>): Line<A, R> => ({ number, args, result });
+const line = <A, R>(number: number, args: Xdr<A>, result: Xdr<R>): Line<A, R> => ({
+  program: Program.REMOTE,
+  number,
+  args,
+  result,
+});
+
+const qemuLine = <A, R>(number: number, args: Xdr<A>, result: Xdr<R>): Line<A, R> => ({
+  ...line(number, args, result),
+  program: Program.QEMU,
+});
 
 type Named<T> = { readonly [K in keyof T]: T[K] extends Line<infer A, infer R> ? Procedure<A, R> : never };
 
@@ -125,4 +139,10 @@ export const procedures = named({
   domainIsPersistent: line(151, ofDomain, struct({ persistent: int })),
   domainGetAutostart: line(15, ofDomain, struct({ autostart: int })),
   domainSetAutostart: line(29, struct({ dom: domain, autostart: int }), nothing),
+
+  domainAgentCommand: qemuLine(
+    3,
+    struct({ dom: domain, cmd: text, timeout: int, flags: uint }),
+    struct({ result: optionalText }),
+  ),
 });

@@ -142,6 +142,17 @@ export interface LibvirtVerbs {
   domainState(domain: DomainRef, options?: CallOptions): Promise<DomainStateAndReason>;
   /** The XML of the running domain, or with `inactive` that of its next start. */
   domainXml(domain: DomainRef, options?: CallOptions & { readonly inactive?: boolean }): Promise<string>;
+  /**
+   * Sends a command (JSON) to the QEMU guest agent and resolves with its answer
+   * (JSON). Rejects with AGENT_UNRESPONSIVE while no agent runs in the guest.
+   * `seconds`: how long libvirt waits for the agent; default libvirt's own 5.
+   * https://qemu-project.gitlab.io/qemu/interop/qemu-ga-ref.html
+   */
+  domainAgentCommand(
+    domain: DomainRef,
+    command: string,
+    options?: CallOptions & { readonly seconds?: number },
+  ): Promise<string>;
   /** Statistics of domains in one call. */
   domainStats(query?: DomainStatsQuery, options?: CallOptions): Promise<readonly DomainStats[]>;
   /** XML: https://libvirt.org/formatdomaincaps.html */

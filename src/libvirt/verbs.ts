@@ -21,6 +21,9 @@ export type CallOnLane = <A, R>(
   options?: CallOptions,
 ) => Promise<R>;
 
+/** VIR_DOMAIN_QEMU_AGENT_COMMAND_DEFAULT */
+const AGENT_TIMEOUT_DEFAULT = -1;
+
 const UNDEFINE_ALL =
   DomainUndefineFlags.MANAGED_SAVE |
   DomainUndefineFlags.SNAPSHOTS_METADATA |
@@ -88,6 +91,10 @@ const domainVerbs = (call: CallOnLane): Omit<LibvirtVerbs, NodeVerb> => ({
   domainXml: async (dom, { inactive = false, ...options } = {}) => {
     const args = { dom, flags: inactive ? DomainXmlFlags.INACTIVE : 0 };
     return (await call("long", procedures.domainGetXmlDesc, args, options)).xml;
+  },
+  domainAgentCommand: async (dom, cmd, { seconds: timeout = AGENT_TIMEOUT_DEFAULT, ...options } = {}) => {
+    const args = { dom, cmd, timeout, flags: 0 };
+    return (await call("long", procedures.domainAgentCommand, args, options)).result ?? "";
   },
   domainStats: async ({ types = 0, domains = [], flags = GetAllDomainStatsFlags.NOWAIT } = {}, options) => {
     const args = { doms: domains, stats: types, flags };

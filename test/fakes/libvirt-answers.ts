@@ -1,4 +1,4 @@
-import { DomainCreateFlags, type DomainRef, type Procedure } from "../../src/libvirt/index.ts";
+import { DomainCreateFlags, ErrorCode, type DomainRef, type Procedure } from "../../src/libvirt/index.ts";
 import type { procedures } from "../../src/libvirt/procedures.ts";
 import { FakeLibvirtError, refOf, type FakeDomain, type FakeDomains } from "./libvirt-domains.ts";
 import type { FakeLibvirtOptions } from "./libvirt-server.ts";
@@ -102,6 +102,21 @@ export const answers: { readonly [K in ProcedureName]: Answer<(typeof procedures
   domainGetTime: (args, context) => {
     context.domains.assertRunning(found(context, args));
     throw new FakeLibvirtError(74, "QEMU guest agent is not configured");
+  },
+  domainAgentCommand: (args, context) => {
+    const domain = found(context, args);
+    context.domains.assertRunning(domain);
+    if (!domain.xml.includes("org.qemu.guest_agent.0")) {
+      throw new FakeLibvirtError(ErrorCode.ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
+    }
+    const { agent } = domain;
+    if (agent === undefined) {
+      throw new FakeLibvirtError(
+        ErrorCode.AGENT_UNRESPONSIVE,
+        "Guest agent is not responding: QEMU guest agent is not connected",
+      );
+    }
+    return { result: JSON.stringify(agent(JSON.parse(args.cmd))) };
   },
   domainMemoryStats: () => ({ stats: [] }),
   domainIsActive: (args, context) => ({ active: found(context, args).id === -1 ? 0 : 1 }),

@@ -36,6 +36,8 @@ export interface FakeDomain {
   autostart: boolean;
   state: number;
   reason: number;
+  /** The guest agent: what it answers to a command. Without one no agent runs in the guest. */
+  agent?: (command: unknown) => unknown;
 }
 
 export type Emit = (domain: DomainRef, event: number, detail: number) => void;

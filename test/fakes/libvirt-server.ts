@@ -49,8 +49,13 @@ const LIFECYCLE_EVENT_ID = 0;
 const KEEPALIVE_PING = 1;
 const KEEPALIVE_PONG = 2;
 
+/** Numbers are those of a program. */
+const keyOf = (program: number, number: number): string => `${program}/${number}`;
+
 const names = new Map(
-  Object.entries(procedures).map(([name, { number }]) => [number, name as ProcedureName] as const),
+  Object.entries(procedures).map(
+    ([name, { program, number }]) => [keyOf(program, number), name as ProcedureName] as const,
+  ),
 );
 
 /**
@@ -187,7 +192,7 @@ export class FakeLibvirtServer {
     this.mostOutstanding = Math.max(this.mostOutstanding, client.outstanding);
     this.#readIfAllowed(client);
     const call = { ...packet, payload: Buffer.from(packet.payload) };
-    const name = names.get(call.procedure);
+    const name = names.get(keyOf(call.program, call.procedure));
     const held = name === undefined ? undefined : this.#held.get(name);
     if (held === undefined) this.#answer(client, call, name);
     else held.push(() => this.#answer(client, call, name));

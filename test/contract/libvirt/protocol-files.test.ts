@@ -54,15 +54,17 @@ beforeAll(async () => {
   const texts = await Promise.all(names.map((name) => read(headers, name)));
   enums = enumsOf([...texts, await read(source, "src/libvirt_internal.h")]);
   const foreign = (name: string): number | undefined => enums.get("")?.get(name);
-  remote = new XFile([await read(source, "src/remote/remote_protocol.x")], foreign);
+  const programs = ["remote", "qemu"].map((name) => read(source, `src/remote/${name}_protocol.x`));
+  remote = new XFile(await Promise.all(programs), foreign);
   keepalive = new XFile([await read(source, "src/rpc/virkeepaliveprotocol.x")], foreign);
   net = new XFile([await read(source, "src/rpc/virnetprotocol.x")], foreign);
 }, 300_000);
 
-describe("each procedure has the number and the shapes of remote_protocol.x", () => {
-  test.each(Object.values(procedures))("$name", ({ name, number, args, result }) => {
-    const theirs = `remote_${snakeCase(name)}`;
-    expect(remote.constant(`REMOTE_PROC_${snakeCase(name).toUpperCase()}`)).toBe(number);
+describe("each procedure has the number and the shapes of its program's protocol file", () => {
+  test.each(Object.values(procedures))("$name", ({ name, program, number, args, result }) => {
+    const prefix = program === Program.QEMU ? "qemu" : "remote";
+    const theirs = `${prefix}_${snakeCase(name)}`;
+    expect(remote.constant(`${prefix}_PROC_${snakeCase(name)}`.toUpperCase())).toBe(number);
     expect(differences(args.layout, remote.layoutOf(`${theirs}_args`), "args")).toEqual([]);
     expect(differences(result.layout, remote.layoutOf(`${theirs}_ret`), "ret")).toEqual([]);
   });
@@ -144,6 +146,8 @@ describe("the comparison finds", () => {
 test("programs, versions, packet types and limits are those of libvirt's protocol files", () => {
   expect(remote.constant("REMOTE_PROGRAM")).toBe(Program.REMOTE);
   expect(remote.constant("REMOTE_PROTOCOL_VERSION")).toBe(PROGRAM_VERSION);
+  expect(remote.constant("QEMU_PROGRAM")).toBe(Program.QEMU);
+  expect(remote.constant("QEMU_PROTOCOL_VERSION")).toBe(PROGRAM_VERSION);
   expect(keepalive.constant("KEEPALIVE_PROGRAM")).toBe(Program.KEEPALIVE);
   expect(keepalive.constant("KEEPALIVE_PROTOCOL_VERSION")).toBe(PROGRAM_VERSION);
   for (const [name, type] of Object.entries(PacketType)) expect(net.constant(`VIR_NET_${name}`)).toBe(type);

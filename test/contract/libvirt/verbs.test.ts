@@ -21,8 +21,9 @@ import {
 } from "../../../src/libvirt/index.ts";
 import { waitFor } from "../../testbed/wait.ts";
 import { daemonKinds, type TestDaemon } from "./daemons.ts";
-import { guestXml } from "./guest-xml.ts";
+import { AGENT_CHANNEL, guestXml } from "./guest-xml.ts";
 
+const PING = JSON.stringify({ execute: "guest-ping" });
 const NOBODY = "00000000-0000-4000-8000-000000000000";
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -239,6 +240,19 @@ describe.each(daemonKinds)("$name", (kind) => {
         ErrorCode.OPERATION_INVALID,
       ],
       ["to reboot a stopped domain", () => hold((d) => libvirt.rebootDomain(d)), ErrorCode.OPERATION_INVALID],
+      [
+        "to speak to the agent of a guest that has no channel for one",
+        () => running((d) => libvirt.domainAgentCommand(d, PING)),
+        ErrorCode.ARGUMENT_UNSUPPORTED,
+      ],
+      [
+        "to speak to an agent that does not run",
+        async () => {
+          const withChannel = await libvirt.defineDomain(guestXml("guest", randomUUID(), AGENT_CHANNEL));
+          return libvirt.domainAgentCommand(await libvirt.startDomain(withChannel), PING, { seconds: 1 });
+        },
+        ErrorCode.AGENT_UNRESPONSIVE,
+      ],
       ["XML that is no domain", () => libvirt.defineDomain("<network/>"), ErrorCode.XML_ERROR],
       ["a second domain of one name", () => hold(() => define()), ErrorCode.OPERATION_FAILED],
       ["a name with a slash", () => define("../escape"), ErrorCode.XML_ERROR],
