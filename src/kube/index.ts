@@ -43,6 +43,15 @@ export {
   type EventRecorderOptions,
   type EventType,
 } from "./events.ts";
+export {
+  FENCED,
+  createFencingLease,
+  fenceLease,
+  fenceMissingLease,
+  type FencingLease,
+  type FencingLeaseOptions,
+  type Renewal,
+} from "./fencing-lease.ts";
 export { createHealthServer, type Check, type HealthServer, type HealthServerOptions } from "./health.ts";
 export { loadKubeConfig, type KubeConfig, type LoadKubeConfigOptions } from "./kube-config.ts";
 export {
