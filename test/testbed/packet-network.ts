@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 
+import { DEFAULT_VXLAN_PORT } from "../../src/api/network-identity.ts";
 import type { AllocatedInterface } from "../../src/api/virtual-machine.ts";
-import { createLinks, type Links, tapName } from "../../src/node-agent/links/index.ts";
+import { createLinks, type Links, type NodeNetworks, tapName } from "../../src/node-agent/links/index.ts";
 import { joinNamespaces, startNetworkNamespace, type NetworkNamespace } from "./network-namespace.ts";
 import { startPacketGuest } from "./packet-guest.ts";
 
@@ -25,6 +26,12 @@ export interface PacketNetwork {
   readonly underlay: NetworkNamespace;
   /** Makes the guest's taps through the node's links room, and starts the guest behind the first of them. */
   plugGuest(node: PacketNode, options: PlugGuestOptions): Promise<PluggedGuest>;
+  /**
+   * Tells the links room of each node all Networks and which guests are plugged
+   * in elsewhere, as AddressSlices would tell its agent. Networks that are not
+   * named lose their tunnels.
+   */
+  sync(networks: readonly SyncedNetwork[]): Promise<void>;
   /** Ends all namespaces and what runs in them. */
   stop(): Promise<void>;
 }
@@ -57,6 +64,17 @@ export interface PlugGuestOptions {
   readonly macAddress?: string;
   /** Default none. */
   readonly allowedAddresses?: readonly string[];
+}
+
+export interface SyncedNetwork {
+  readonly vni: number;
+  readonly cidr: string;
+  /** Default true. */
+  readonly reachableFromNodes?: boolean;
+  /** Numbers of the Networks that it routes to, and that route to it. Default none. */
+  readonly peers?: readonly number[];
+  /** Default GUEST_MTU. */
+  readonly mtu?: number;
 }
 
 export interface PluggedGuest {
@@ -178,6 +196,33 @@ const plugIn = async (
   return { name: options.name, node, vmUid, interface: allocated, tap, namespace, unplug };
 };
 
+/** What a node is told: all Networks, and the guests of the other nodes. */
+const routesFor = (
+  node: PacketNode,
+  nodes: readonly PacketNode[],
+  guests: Iterable<PluggedGuest>,
+  networks: readonly SyncedNetwork[],
+): NodeNetworks => {
+  const remote = [...guests].filter((guest) => guest.node !== node);
+  return {
+    tunnelAddress: node.address,
+    vxlanPort: DEFAULT_VXLAN_PORT,
+    nodes: nodes.filter((other) => other !== node).map(({ address }) => address),
+    networks: networks.map(({ vni, cidr, reachableFromNodes = true, peers = [], mtu = GUEST_MTU }) => ({
+      vni,
+      cidr,
+      mtu,
+      reachableFromNodes,
+      peers,
+      remote: remote
+        .filter((guest) => guest.interface.vni === vni)
+        .flatMap(({ interface: { address, allowedAddresses }, node: { address: nodeAddress } }) =>
+          [address, ...allowedAddresses].map((each) => ({ address: each, nodeAddress })),
+        ),
+    })),
+  };
+};
+
 export const startPacketNetwork = async (options: PacketNetworkOptions): Promise<PacketNetwork> => {
   const { directory } = options;
   const underlay = await startUnderlay(directory);
@@ -186,21 +231,34 @@ export const startPacketNetwork = async (options: PacketNetworkOptions): Promise
   for (let number = 1; number <= options.nodes; number += 1) {
     nodes.push(await startNode(underlay, directory, number));
   }
-  const guests: PluggedGuest[] = [];
+  const guests = new Set<PluggedGuest>();
   return {
     nodes,
     world,
     underlay,
     plugGuest: async (node, guestOptions) => {
-      const guest = await plugIn(node, guestOptions, directory);
-      guests.push(guest);
+      const plugged = await plugIn(node, guestOptions, directory);
+      const guest: PluggedGuest = {
+        ...plugged,
+        unplug: async () => {
+          guests.delete(guest);
+          await plugged.unplug();
+        },
+      };
+      guests.add(guest);
       return guest;
     },
+    sync: async (networks) => {
+      const signal = new AbortController().signal;
+      for (const node of nodes) {
+        await node.links.syncNetworks(routesFor(node, nodes, guests, networks), { signal });
+      }
+    },
     stop: async () => {
-      for (const guest of guests.toReversed()) await guest.namespace.stop();
-      for (const { namespace } of nodes) await namespace.stop();
-      await world.stop();
-      await underlay.stop();
+      await Promise.all([...guests].map((guest) => guest.namespace.stop()));
+      await Promise.all(
+        [...nodes.map(({ namespace }) => namespace), world, underlay].map((each) => each.stop()),
+      );
     },
   };
 };

@@ -1,9 +1,14 @@
+import { ROUTE_PROTOCOL } from "../../api/network-identity.ts";
 import { GATEWAY_DEVICE } from "./owner.ts";
-import { type Step, TAP_MAC_ADDRESS, type Tuning } from "./plan.ts";
+import { TAP_MAC_ADDRESS } from "./plan-taps.ts";
+import { ruleWords } from "./rules.ts";
+import { settingsOf, type Tuning } from "./settings.ts";
+import type { ForwardingStep, Step } from "./steps.ts";
+import type { Route } from "./types.ts";
 
 /**
- * Steps as lines for `ip -batch -` (ip(8)), and the kernel's settings as lines
- * for `sysctl --load=-` (sysctl.conf(5)).
+ * Steps as lines for `ip -batch -` (ip(8)) and `bridge -batch -` (bridge(8)),
+ * and the kernel's settings as lines for `sysctl --load=-` (sysctl.conf(5)).
  */
 
 /** One word of a line. The values are checked long before; that none can begin another line is checked here. */
@@ -15,8 +20,30 @@ const word = (value: string | number): string => {
   return text;
 };
 
-type Renderers = {
-  readonly [K in Step["kind"]]: (step: Extract<Step, { readonly kind: K }>) => readonly string[];
+type Words = string | number | readonly (string | number)[];
+
+/** A line of which every value is one word, or a list of words. */
+const line = (fixed: TemplateStringsArray, ...values: readonly Words[]): string =>
+  String.raw(
+    { raw: fixed },
+    ...values.map((value) => (Array.isArray(value) ? value.map(word).join(" ") : word(value as string))),
+  );
+
+/** A word and its value, where there is one. */
+const option = (name: string, value: string | number | undefined): readonly (string | number)[] =>
+  value === undefined ? [] : [name, value];
+
+const routeWords = ({ table, destination, device, gateway, source }: Route): readonly (string | number)[] => [
+  destination.includes("/") ? destination : `${destination}/32`,
+  ...option("via", gateway),
+  ...option("dev", device),
+  ...option("src", source),
+  ...option("table", table),
+  ...option("proto", ROUTE_PROTOCOL),
+];
+
+type Renderers<S extends { readonly kind: string }> = {
+  readonly [K in S["kind"]]: (step: Extract<S, { readonly kind: K }>) => readonly string[];
 };
 
 /**
@@ -25,77 +52,74 @@ type Renderers = {
  * - vnet_hdr lets guests send and receive large segments; libvirt switches it
  *   on, and only finds it when it was made so.
  * - addrgenmode none: no link-local address, so that no IPv6 leaves the device.
+ * - A VXLAN device has its group, by which it is known as ours, from its birth.
+ * - onlink: the other node is behind the tunnel, though no address says so.
  */
-const renderers: Renderers = {
-  "remove-device": ({ device }) => [`link delete dev ${word(device)}`],
+const renderers: Renderers<Step> = {
+  "remove-device": ({ device }) => [line`link delete dev ${device}`],
   "add-gateway-device": () => [
-    `link add ${GATEWAY_DEVICE} type bridge`,
-    `link set dev ${GATEWAY_DEVICE} addrgenmode none`,
+    line`link add ${GATEWAY_DEVICE} type bridge`,
+    line`link set dev ${GATEWAY_DEVICE} addrgenmode none`,
   ],
-  "raise-device": ({ device }) => [`link set dev ${word(device)} up`],
-  "add-gateway": ({ gateway }) => [`address replace ${word(gateway)}/32 dev ${GATEWAY_DEVICE}`],
-  "remove-gateway": ({ address }) => [`address delete ${word(address)} dev ${GATEWAY_DEVICE}`],
-  "add-tap": ({ device }) => [`tuntap add dev ${word(device)} mode tap vnet_hdr user root`],
-  "configure-tap": ({ device, alias, mtu }) => [
-    `link set dev ${word(device)} alias ${word(alias)}`,
-    `link set dev ${word(device)} address ${TAP_MAC_ADDRESS} mtu ${word(mtu)} addrgenmode none`,
+  "raise-device": ({ device }) => [line`link set dev ${device} up`],
+  "add-gateway": ({ device, gateway, scope }) => [
+    line`address replace ${gateway}/32 dev ${device} scope ${scope}`,
   ],
-  "set-neighbour": ({ device, address, macAddress }) => [
-    `neighbour replace ${word(address)} lladdr ${word(macAddress)} dev ${word(device)} nud permanent`,
+  "remove-gateway": ({ device, address }) => [line`address delete ${address} dev ${device}`],
+  "add-tap": ({ device }) => [line`tuntap add dev ${device} mode tap vnet_hdr user root`],
+  "configure-tap": ({ device, configuration: { alias, mtu, group } }) => [
+    line`link set dev ${device} alias ${alias}`,
+    line`link set dev ${device} address ${TAP_MAC_ADDRESS} mtu ${mtu} addrgenmode none`,
+    line`link set dev ${device} group ${group}`,
   ],
-  "remove-neighbour": ({ device, address }) => [`neighbour delete ${word(address)} dev ${word(device)}`],
-  "set-route": ({ device, address }) => [
-    `route replace ${word(address)}/32 dev ${word(device)} scope link proto static`,
+  "add-vxlan": ({ vxlan: { name, vni, macAddress, local, port, mtu, group } }) => [
+    line`link add ${name} address ${macAddress} mtu ${mtu} group ${group} type vxlan id ${vni} local ${local} dstport ${port} nolearning`,
   ],
-  "remove-route": ({ device, destination }) => [`route delete ${word(destination)} dev ${word(device)}`],
+  "configure-vxlan": ({ vxlan: { name, alias, mtu, group } }) => [
+    line`link set dev ${name} alias ${alias}`,
+    line`link set dev ${name} mtu ${mtu} addrgenmode none`,
+    line`link set dev ${name} group ${group}`,
+  ],
+  "set-neighbour": ({ neighbour: { device, address, macAddress } }) => [
+    line`neighbour replace ${address} lladdr ${macAddress} dev ${device} nud permanent`,
+  ],
+  "remove-neighbour": ({ device, address }) => [line`neighbour delete ${address} dev ${device}`],
+  "set-route": ({ route }) => [
+    line`route replace ${routeWords(route)} ${route.gateway === undefined ? ["scope", "link"] : "onlink"}`,
+  ],
+  "remove-route": ({ route }) => [line`route delete ${routeWords(route)} ${option("metric", route.metric)}`],
+  "add-rule": ({ rule }) => [line`rule add ${ruleWords(rule)}`],
+  "remove-rule": ({ rule }) => [line`rule delete ${ruleWords(rule)}`],
 };
 
-// The table has an entry for each kind, which TypeScript cannot follow through the look-up.
-const renderStep = (step: Step): readonly string[] =>
-  (renderers[step.kind] as (step: Step) => readonly string[])(step);
+const forwardingRenderers: Renderers<ForwardingStep> = {
+  "set-forwarding": ({ forwarding: { device, macAddress, nodeAddress } }) => [
+    line`fdb replace ${macAddress} dev ${device} dst ${nodeAddress} self permanent`,
+  ],
+  "remove-forwarding": ({ forwarding: { device, macAddress, nodeAddress } }) => [
+    line`fdb delete ${macAddress} dev ${device} dst ${nodeAddress} self`,
+  ],
+};
+
+const textOf = (lines: readonly string[]): string => lines.map((text) => `${text}\n`).join("");
 
 /** Standard input for `ip -batch -`. */
 export const renderBatch = (steps: readonly Step[]): string =>
-  steps
-    .flatMap(renderStep)
-    .map((line) => `${line}\n`)
-    .join("");
+  // The table has an entry for each kind, which TypeScript cannot follow through the look-up.
+  textOf(steps.flatMap((step) => (renderers[step.kind] as (step: Step) => readonly string[])(step)));
 
-type Settings = Readonly<Record<string, number>>;
-
-/**
- * - proxy_arp without delay: the node answers for every address that it has a
- *   route to, so that a guest finds its neighbours through its router.
- * - rp_filter: packets from addresses that are not routed to the tap are dropped.
- * - redirects: two guests behind one router must not be told to talk directly.
- * - IPv6 does not exist here: nothing filters it by address, so nothing may speak it.
- *
- * https://docs.kernel.org/networking/ip-sysctl.html
- */
-const tapSettings = (tap: string): Settings => ({
-  [`net.ipv6.conf.${tap}.disable_ipv6`]: 1,
-  [`net.ipv4.conf.${tap}.forwarding`]: 1,
-  [`net.ipv4.conf.${tap}.proxy_arp`]: 1,
-  [`net.ipv4.conf.${tap}.rp_filter`]: 1,
-  [`net.ipv4.conf.${tap}.accept_redirects`]: 0,
-  [`net.ipv4.conf.${tap}.send_redirects`]: 0,
-  [`net.ipv4.neigh.${tap}.proxy_delay`]: 0,
-});
-
-const settingsOf = (tuning: Tuning): Settings => {
-  switch (tuning.kind) {
-    case "node":
-      return { "net.ipv4.ip_forward": 1 };
-    case "gateway":
-      return { [`net.ipv6.conf.${GATEWAY_DEVICE}.disable_ipv6`]: 1 };
-    case "tap":
-      return tapSettings(word(tuning.device));
-  }
-};
+/** Standard input for `bridge -batch -`. */
+export const renderForwarding = (steps: readonly ForwardingStep[]): string =>
+  textOf(
+    steps.flatMap((step) =>
+      (forwardingRenderers[step.kind] as (step: ForwardingStep) => readonly string[])(step),
+    ),
+  );
 
 /** Standard input for `sysctl --load=-`. */
 export const renderSettings = (tunings: readonly Tuning[]): string =>
-  tunings
-    .flatMap((tuning) => Object.entries(settingsOf(tuning)))
-    .map(([key, value]) => `${key} = ${value}\n`)
-    .join("");
+  textOf(
+    tunings.flatMap((tuning) =>
+      Object.entries(settingsOf(tuning)).map(([key, value]) => `${word(key)} = ${value}`),
+    ),
+  );
