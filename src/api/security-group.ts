@@ -6,6 +6,10 @@ import { defineKind, type ObjectOf } from "./kind.ts";
 /** The group of machines that name none, made in each namespace when it is missing. */
 export const DEFAULT_GROUP = "default";
 
+/** The groups that a machine is in, given those that its spec names. */
+export const groupNamesOf = (named: readonly string[]): readonly string[] =>
+  named.length === 0 ? [DEFAULT_GROUP] : named;
+
 /** Keeps a group until no machine uses it: its rules stay in force for them. */
 export const SECURITY_GROUP_FINALIZER = "vireo.dev/security-group";
 
@@ -166,3 +170,8 @@ export const securityGroups = defineKind({
 
 export type SecurityGroup = ObjectOf<typeof securityGroups>;
 export type SecurityGroupRule = SecurityGroup["spec"]["ingress"][number];
+
+/** Names of the groups of the same namespace that a group's rules speak of, each once. */
+export const remoteGroupsOf = ({ ingress, egress = [] }: SecurityGroup["spec"]): readonly string[] => [
+  ...new Set([...ingress, ...egress].flatMap(({ remote }) => remote?.group ?? [])),
+];

@@ -1,14 +1,14 @@
 import { addressSlices } from "../api/address-slice.ts";
 import { flavors } from "../api/flavor.ts";
 import { floatingIpPools } from "../api/floating-ip-pool.ts";
-import { floatingIps } from "../api/floating-ip.ts";
+import { type FloatingIp, floatingIps } from "../api/floating-ip.ts";
 import { hypervisors, SYSTEM_NAMESPACE } from "../api/hypervisor.ts";
 import { images } from "../api/image.ts";
 import { keyPairs } from "../api/key-pair.ts";
 import type { KubernetesObject } from "../api/meta.ts";
 import { networks } from "../api/network.ts";
 import type { Resource } from "../api/resource.ts";
-import { securityGroups } from "../api/security-group.ts";
+import { groupNamesOf, remoteGroupsOf, type SecurityGroup, securityGroups } from "../api/security-group.ts";
 import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
 import { createStore, leases, type Store, type StoreOptions } from "../kube/index.ts";
 import type { ControllerContext, Stores } from "./context.ts";
@@ -17,19 +17,73 @@ import type { ControllerContext, Stores } from "./context.ts";
 export const BY_NODE = "byNode";
 /** Machines by the Networks that they have an address of. */
 export const BY_NETWORK = "byNetwork";
+/** Machines by their namespace. */
+export const BY_NAMESPACE = "byNamespace";
+/** Machines by "namespace/name" of the SecurityGroups that they are in. */
+export const BY_GROUP = "byGroup";
 /** The machine of that uid. */
 export const BY_UID = "byUid";
 /** Machines without a node, under the value UNPLACED. */
 export const BY_PLACEMENT = "byPlacement";
 export const UNPLACED = "unplaced";
 
+const given = (value: string | undefined): readonly string[] => (value === undefined ? [] : [value]);
+
 /** Pure, so that the store can keep the indexes. */
 export const machineIndexes = {
   [BY_NODE]: ({ status }: VirtualMachine) => (status?.nodeName === undefined ? [] : [status.nodeName]),
   [BY_NETWORK]: ({ status }: VirtualMachine) =>
     (status?.allocation?.interfaces ?? []).map(({ network }) => network),
+  [BY_NAMESPACE]: ({ metadata }: VirtualMachine) => given(metadata.namespace),
+  [BY_GROUP]: ({ metadata, spec }: VirtualMachine) =>
+    groupNamesOf(spec.securityGroups).map((name) => `${metadata.namespace}/${name}`),
   [BY_UID]: ({ metadata }: VirtualMachine) => [metadata.uid],
   [BY_PLACEMENT]: ({ status }: VirtualMachine) => (status?.nodeName === undefined ? [UNPLACED] : []),
+};
+
+/** FloatingIPs by "namespace/name" of the machines that they name or claim. */
+export const BY_TARGET = "byTarget";
+/** FloatingIPs that choose machines by labels, by their namespace. */
+export const BY_SELECTOR = "bySelector";
+/** FloatingIPs by the nodes that are to answer for them, or do. */
+export const BY_FLOATING_NODE = "byFloatingNode";
+/** FloatingIPs by the node that answers for them. */
+export const BY_HOLDER = "byHolder";
+/** FloatingIPs by the address that they have. */
+export const BY_ADDRESS = "byAddress";
+/** FloatingIPs without an address, by the one that they ask for. */
+export const BY_WISH = "byWish";
+/** FloatingIPs by their pool. */
+export const BY_POOL = "byPool";
+/** FloatingIPs without an address, under the value WAITING. */
+export const BY_WAITING = "byWaiting";
+export const WAITING = "waiting";
+
+/** Pure, so that the store can keep the indexes. */
+export const floatingIpIndexes = {
+  [BY_TARGET]: ({ metadata, spec, status }: FloatingIp) =>
+    [...new Set([...(spec.targets ?? []), ...given(status?.claim?.machine)])].map(
+      (name) => `${metadata.namespace}/${name}`,
+    ),
+  [BY_SELECTOR]: ({ metadata, spec }: FloatingIp) =>
+    spec.selector === undefined ? [] : given(metadata.namespace),
+  [BY_FLOATING_NODE]: ({ status }: FloatingIp) => [
+    ...new Set([...given(status?.claim?.nodeName), ...given(status?.holder?.nodeName)]),
+  ],
+  [BY_HOLDER]: ({ status }: FloatingIp) => given(status?.holder?.nodeName),
+  [BY_ADDRESS]: ({ status }: FloatingIp) => given(status?.address),
+  [BY_WISH]: ({ spec, status }: FloatingIp) => (status?.address === undefined ? given(spec.address) : []),
+  [BY_POOL]: ({ spec }: FloatingIp) => [spec.pool],
+  [BY_WAITING]: ({ status }: FloatingIp) => (status?.address === undefined ? [WAITING] : []),
+};
+
+/** SecurityGroups by "namespace/name" of those that their rules speak of. */
+export const BY_REMOTE_GROUP = "byRemoteGroup";
+
+/** Pure, so that the store can keep the indexes. */
+export const securityGroupIndexes = {
+  [BY_REMOTE_GROUP]: ({ metadata, spec }: SecurityGroup) =>
+    remoteGroupsOf(spec).map((name) => `${metadata.namespace}/${name}`),
 };
 
 type StoreContext = Pick<ControllerContext, "client" | "logger" | "metrics" | "clock">;
@@ -47,9 +101,9 @@ export const createStores = ({ client, logger, metrics, clock }: StoreContext): 
     keyPairs: store(keyPairs),
     networks: store(networks),
     hypervisors: store(hypervisors),
-    securityGroups: store(securityGroups),
+    securityGroups: store(securityGroups, { indexes: securityGroupIndexes }),
     addressSlices: store(addressSlices),
-    floatingIps: store(floatingIps),
+    floatingIps: store(floatingIps, { indexes: floatingIpIndexes }),
     floatingIpPools: store(floatingIpPools),
     leases: store(leases, { namespace: SYSTEM_NAMESPACE }),
   };
