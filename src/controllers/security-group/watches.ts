@@ -12,7 +12,8 @@ import { BY_NODE, BY_REMOTE_GROUP } from "../stores.ts";
 /** The group itself; and when it comes or goes, those whose rules speak of it. */
 export const groupsAfterGroup = (stores: Stores, change: Change<SecurityGroup>): readonly ObjectKey[] => {
   const { key, before, after, unreadable } = change;
-  if (!unreadable && before?.metadata.uid === after?.metadata.uid) return [key];
+  const isSame = unreadable || before?.metadata.uid === after?.metadata.uid;
+  if (before !== undefined && isSame) return [key];
   return [key, ...stores.securityGroups.byIndex(BY_REMOTE_GROUP, formatKey(key)).map(keyOf)];
 };
 
@@ -26,7 +27,7 @@ const standing = ({ metadata, spec, status }: VirtualMachine): string =>
   JSON.stringify([
     metadata.uid,
     metadata.deletionTimestamp === undefined,
-    groupNamesOf(spec.securityGroups),
+    spec.securityGroups,
     status?.nodeName,
     isTrue(status?.conditions, "Released"),
   ]);
