@@ -204,7 +204,14 @@ const allocation = z.object({
 export const powerStates = ["Running", "Paused", "ShutOff", "Crashed"] as const;
 export type PowerState = (typeof powerStates)[number];
 
-export const exitReasons = ["GuestShutdown", "Stopped", "Crashed", "StartFailed", "Unknown"] as const;
+export const exitReasons = [
+  "GuestShutdown",
+  "Stopped",
+  "Crashed",
+  "LivenessProbeFailed",
+  "StartFailed",
+  "Unknown",
+] as const;
 export type ExitReason = (typeof exitReasons)[number];
 
 const guest = z.object({
@@ -215,6 +222,11 @@ const guest = z.object({
     .optional()
     .describe(
       "When the power button was pressed: the grace period counts from here. Absent unless the guest is being shut down.",
+    ),
+  livenessFailure: text(1024)
+    .optional()
+    .describe(
+      "What the liveness probe saw when it gave the guest up: its power is being cut. Absent otherwise.",
     ),
   restarts: z
     .int()
@@ -228,7 +240,7 @@ const guest = z.object({
       reason: z
         .enum(exitReasons)
         .describe(
-          "How the guest ended. GuestShutdown: it powered itself off. Stopped: it was told to. Crashed: it failed. StartFailed: it could not be started. Unknown: nobody saw.",
+          "How the guest ended. GuestShutdown: it powered itself off. Stopped: it was told to. Crashed: it failed. LivenessProbeFailed: its power was cut, because it was no longer alive. StartFailed: it could not be started. Unknown: nobody saw.",
         ),
       at: timestamp.describe("When the agent saw it."),
       message: text(1024).optional().describe("What libvirt said, if it said anything."),

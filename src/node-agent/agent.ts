@@ -76,6 +76,7 @@ export const createAgent = (options: AgentOptions): Agent => ({
 
     const stopListening = [
       rooms.domains.onChange((uid) => (uid === "all" ? lookAtAll() : lookAt(uid))),
+      rooms.probes.onChange(lookAt),
       rooms.disks.onImageChange((uid) => lookAtAll(({ status }) => status?.allocation?.image.uid === uid)),
     ];
     const sweeping = sweepRegularly(options, { lookAt, lookAtAll }, signal);
@@ -83,6 +84,7 @@ export const createAgent = (options: AgentOptions): Agent => ({
       await controller.run(signal);
     } finally {
       for (const stop of stopListening) stop();
+      rooms.probes.close();
       await sweeping;
     }
   },

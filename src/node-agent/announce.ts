@@ -1,7 +1,7 @@
-import { findCondition } from "../api/condition.ts";
+import { type Condition, findCondition } from "../api/condition.ts";
 import type { ExitReason, VirtualMachine } from "../api/virtual-machine.ts";
 import type { EventRecorder } from "../kube/index.ts";
-import type { MachineStatusApply } from "./machine-status.ts";
+import { type MachineStatusApply, READINESS_PROBE_FAILED } from "./machine-status.ts";
 
 export interface MachineEvent {
   readonly type: "Normal" | "Warning";
@@ -13,6 +13,11 @@ const ends: Readonly<Record<ExitReason, Omit<MachineEvent, "message"> & { readon
   GuestShutdown: { type: "Normal", reason: "GuestShutdown", says: "The guest shut itself down" },
   Stopped: { type: "Normal", reason: "GuestStopped", says: "The guest was stopped" },
   Crashed: { type: "Warning", reason: "GuestCrashed", says: "The guest crashed" },
+  LivenessProbeFailed: {
+    type: "Warning",
+    reason: "LivenessProbeFailed",
+    says: "The guest's power was cut, since its liveness probe failed",
+  },
   StartFailed: { type: "Warning", reason: "StartFailed", says: "The guest could not be started" },
   Unknown: {
     type: "Warning",
@@ -24,10 +29,16 @@ const ends: Readonly<Record<ExitReason, Omit<MachineEvent, "message"> & { readon
 const warnings: ReadonlySet<string> = new Set([
   "CrashLoopBackOff",
   "Paused",
+  READINESS_PROBE_FAILED,
   "RunFailed",
   "FetchFailed",
   "NoSpace",
 ]);
+
+/** A readiness probe that has not succeeded yet, and one that has failed, have the same reason. */
+const isNews = (before: Condition | undefined, ready: Condition): boolean =>
+  ready.reason !== before?.reason ||
+  (ready.reason === READINESS_PROBE_FAILED && ready.message !== before.message);
 
 /** The events that tell the difference between two states of a machine. Pure; no difference, no event. */
 export const machineEvents = (before: VirtualMachine, apply: MachineStatusApply): MachineEvent[] => {
@@ -39,7 +50,8 @@ export const machineEvents = (before: VirtualMachine, apply: MachineStatusApply)
     const detail = guest.lastExit.message === undefined ? "" : `: ${guest.lastExit.message}`;
     events.push({ type, reason, message: `${says}${detail}` });
   }
-  if (guest.startedAt !== undefined && guest.startedAt !== before.status?.guest?.startedAt) {
+  const hasStarted = guest.startedAt !== undefined && guest.startedAt !== before.status?.guest?.startedAt;
+  if (hasStarted) {
     events.push({
       type: "Normal",
       reason: "GuestStarted",
@@ -48,8 +60,10 @@ export const machineEvents = (before: VirtualMachine, apply: MachineStatusApply)
   }
   const readyBefore = findCondition(before.status?.conditions, "Ready");
   const ready = findCondition(apply.status.conditions, "Ready");
-  const told = new Set(["Running", "Stopped", "StartFailed", "Succeeded"]);
-  if (ready !== undefined && ready.reason !== readyBefore?.reason && !told.has(ready.reason)) {
+  // The guest's end and start are told above, and that one which has just started is not ready yet is no news.
+  const told = new Set(["Running", "Stopped", "StartFailed", "Succeeded", "LivenessProbeFailed"]);
+  if (hasStarted) told.add(READINESS_PROBE_FAILED);
+  if (ready !== undefined && isNews(readyBefore, ready) && !told.has(ready.reason)) {
     const stalled = findCondition(apply.status.conditions, "Stalled") !== undefined;
     const type = stalled || warnings.has(ready.reason) ? "Warning" : "Normal";
     events.push({ type, reason: ready.reason, message: ready.message });

@@ -1,11 +1,11 @@
 import type { Acceleration } from "../api/hypervisor.ts";
-import type { Logger } from "../kube/index.ts";
+import { type Logger, sleep, systemClock } from "../kube/index.ts";
 import type { LibvirtClient } from "../libvirt/index.ts";
 import type { AgentOptions } from "./agent.ts";
 import { createCloudInit } from "./cloud-init/index.ts";
 import type { NodeAgentConfig } from "./config.ts";
 import { createDisks } from "./disks/index.ts";
-import { availableFirmwares, createDomains, probeAcceleration } from "./domains/index.ts";
+import { availableFirmwares, createDomains, type Domains, probeAcceleration } from "./domains/index.ts";
 import { createFilters, type Filters } from "./filters/index.ts";
 import { runCommand } from "./host/command.ts";
 import { hostFacts, nodeAddresses } from "./host/facts.ts";
@@ -15,6 +15,7 @@ import type { NodeFacts } from "./hypervisor-status.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { createLinks, isGuestDevice } from "./links/index.ts";
 import { once } from "./once.ts";
+import { createProbes, type Probes } from "./probes/index.ts";
 import { chooseTunnelAddress } from "./tunnel-address.ts";
 
 /** Everything of this node that the agent works with. */
@@ -86,6 +87,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     cloudInit: createCloudInit({ stateDirectory, run: runCommand, files }),
     links: createLinks({ run: runCommand }),
     domains,
+    probes: createGuestProbes(domains, logger, metrics),
     acceleration: acceleration.probe,
   };
 
@@ -126,6 +128,19 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     close: () => disks.close(),
   };
 };
+
+const createGuestProbes = (domains: Domains, logger: Logger, metrics: AgentMetrics): Probes =>
+  createProbes({
+    run: runCommand,
+    askAgent: domains.askAgent,
+    timing: {
+      monotonic: () => systemClock.monotonic(),
+      sleep: (ms, signal) => sleep(systemClock, ms, signal),
+    },
+    now: () => new Date(),
+    onResult: metrics.probeFinished,
+    onTrouble: (uid, message) => logger.warn({ uid, message }, "cannot probe a guest"),
+  });
 
 const askLibvirt = async (libvirt: LibvirtClient, signal: AbortSignal) => ({
   firmwares: await availableFirmwares(libvirt, { signal }),

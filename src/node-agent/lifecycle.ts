@@ -1,6 +1,7 @@
 import { timestampOf } from "../api/condition.ts";
-import type { GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
+import type { ExitReason, GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
 import type { ObservedDomain } from "./domains/types.ts";
+import type { Finding } from "./probes/types.ts";
 
 /**
  * The life of one machine on its node, as pure functions.
@@ -23,6 +24,8 @@ export interface MachineFacts {
   readonly machine: VirtualMachine;
   /** Undefined when libvirt has no domain for the machine. */
   readonly domain: ObservedDomain | undefined;
+  /** What the liveness probe found; undefined without one. */
+  readonly liveness?: Finding | undefined;
   readonly now: Date;
 }
 
@@ -77,6 +80,19 @@ const ranStably = (guest: GuestStatus, end: Date): boolean =>
 const endedUnseen = (previous: GuestStatus, domain: DomainState | undefined): boolean =>
   previous.lastExit === undefined && (domain?.exit === "GuestShutdown" || domain?.exit === "Crashed");
 
+/** libvirt does not know why a guest was switched off; what was written down before tells. */
+const endOf = (
+  { shutdownRequestedAt, livenessFailure }: GuestStatus,
+  domain: DomainState | undefined,
+): { readonly reason: ExitReason; readonly message?: string } => {
+  if (shutdownRequestedAt !== undefined) return { reason: "Stopped" };
+  const exit = domain?.exit ?? "Unknown";
+  // Otherwise the guest ended by itself before its power was cut.
+  return livenessFailure !== undefined && (exit === "Stopped" || exit === "Unknown")
+    ? { reason: "LivenessProbeFailed", message: livenessFailure }
+    : { reason: exit };
+};
+
 /** Folds what libvirt says now into what was known before. */
 export const observeGuest = (
   before: GuestStatus | undefined,
@@ -88,15 +104,15 @@ export const observeGuest = (
   const powerState = domain?.powerState ?? "ShutOff";
   if (isOn(domain)) {
     if (isOn(previous)) return { ...previous, nodeName, powerState };
-    const { shutdownRequestedAt: _, ...rest } = previous;
+    const { shutdownRequestedAt: _, livenessFailure: __, ...rest } = previous;
     const restarts = endedByItself(previous) ? previous.restarts + 1 : 0;
     return { ...rest, nodeName, powerState, restarts, startedAt: timestampOf(now) };
   }
   if (!isOn(previous) && !endedUnseen(previous, domain)) return { ...previous, nodeName, powerState };
-  const { shutdownRequestedAt, ...rest } = previous;
-  const reason = shutdownRequestedAt !== undefined ? "Stopped" : (domain?.exit ?? "Unknown");
+  const { shutdownRequestedAt: _, livenessFailure: __, ...rest } = previous;
   const restarts = ranStably(previous, now) ? 0 : previous.restarts;
-  return { ...rest, nodeName, powerState, restarts, lastExit: { reason, at: timestampOf(now) } };
+  const lastExit = { ...endOf(previous, domain), at: timestampOf(now) };
+  return { ...rest, nodeName, powerState, restarts, lastExit };
 };
 
 /** What a failed start leaves in the record; it counts as an end, so that the next one is backed off. */
@@ -153,6 +169,10 @@ const decideStop = (
   return { step: { kind: "press-power-button" }, requeueAfterMs: Math.min(left, POWER_BUTTON_INTERVAL_MS) };
 };
 
+/** A guest that is paused answers nobody, and is not to blame. */
+const livenessFailureOf = ({ domain, liveness }: MachineFacts): string | undefined =>
+  domain?.powerState === "Running" && liveness?.kind === "unhealthy" ? liveness.message : undefined;
+
 /** Names the one step that brings the machine nearer to what its owner wants. */
 export const decide = (facts: MachineFacts, nodeName: string): Decision => {
   const { machine, domain, now } = facts;
@@ -160,7 +180,17 @@ export const decide = (facts: MachineFacts, nodeName: string): Decision => {
   const observed = observeGuest(machine.status?.guest, domain, { nodeName, now });
   const goal = goalOf(machine, observed, on);
   if (goal.kind === "run") {
-    return { goal, guest: forgetOldShutdown(observed, machine, now), ...decideRun(observed, on, now) };
+    const guest = forgetOldShutdown(observed, machine, now);
+    const livenessFailure = observed.livenessFailure ?? livenessFailureOf(facts);
+    if (on && livenessFailure !== undefined) {
+      return {
+        goal,
+        guest: { ...guest, livenessFailure },
+        step: { kind: "cut-power" },
+        requeueAfterMs: undefined,
+      };
+    }
+    return { goal, guest, ...decideRun(observed, on, now) };
   }
   if (on) {
     const guest = { ...observed, shutdownRequestedAt: observed.shutdownRequestedAt ?? timestampOf(now) };

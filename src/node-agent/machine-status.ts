@@ -8,6 +8,7 @@ import {
 } from "../api/virtual-machine.ts";
 import type { RootDiskOutcome } from "./disks/types.ts";
 import { type Goal, isOn } from "./lifecycle.ts";
+import type { Finding } from "./probes/types.ts";
 
 /** What carrying out a step came to. */
 export type StepOutcome =
@@ -27,6 +28,8 @@ export interface MachineReport {
   readonly goal: Goal;
   readonly guest: GuestStatus;
   readonly outcome: StepOutcome;
+  /** What the readiness probe found; undefined without one. */
+  readonly readiness?: Finding | undefined;
   readonly now: Date;
 }
 
@@ -52,6 +55,20 @@ const stalled = (reason: string, message: string): Verdict => ({
   stalled: true,
 });
 
+export const READINESS_PROBE_FAILED = "ReadinessProbeFailed";
+const READINESS_SAW = "The guest runs, and its readiness probe fails: ";
+
+/** What a status says of its running guest's readiness: the finding of an agent that is no more. */
+export const readinessSaid = ({ status }: VirtualMachine): Finding => {
+  const ready = findCondition(status?.conditions, "Ready");
+  if (status?.guest?.powerState !== "Running") return { kind: "pending" };
+  if (ready?.reason === "Running") return { kind: "healthy" };
+  if (ready?.reason !== READINESS_PROBE_FAILED || !ready.message.startsWith(READINESS_SAW)) {
+    return { kind: "pending" };
+  }
+  return { kind: "unhealthy", message: ready.message.slice(READINESS_SAW.length, -1) };
+};
+
 const withoutDisk = (disk: Exclude<RootDiskOutcome, { kind: "ready" }>): Verdict => {
   switch (disk.kind) {
     case "fetching":
@@ -68,8 +85,25 @@ const lastExitSentence = (guest: GuestStatus): string =>
     ? ""
     : ` Last end: ${guest.lastExit.reason}${guest.lastExit.message === undefined ? "" : ` (${guest.lastExit.message})`}.`;
 
-const runVerdict = (guest: GuestStatus, outcome: StepOutcome): Verdict => {
-  if (guest.powerState === "Running") return verdict("Running", "True", "Running", "The guest runs.");
+const notReady = (message: string): Verdict => verdict("Running", "False", READINESS_PROBE_FAILED, message);
+
+const runningVerdict = ({ livenessFailure }: GuestStatus, readiness: Finding | undefined): Verdict => {
+  if (livenessFailure !== undefined) {
+    const message = `The guest's power is cut, since its liveness probe failed: ${livenessFailure}.`;
+    return verdict("Stopping", "False", "LivenessProbeFailed", message);
+  }
+  switch (readiness?.kind) {
+    case "pending":
+      return notReady("The guest runs; its readiness probe has not succeeded yet.");
+    case "unhealthy":
+      return notReady(`${READINESS_SAW}${readiness.message}.`);
+    default:
+      return verdict("Running", "True", "Running", "The guest runs.");
+  }
+};
+
+const runVerdict = ({ guest, outcome, readiness }: MachineReport): Verdict => {
+  if (guest.powerState === "Running") return runningVerdict(guest, readiness);
   if (guest.powerState === "Paused") {
     return verdict(
       "Paused",
@@ -105,11 +139,12 @@ const runVerdict = (guest: GuestStatus, outcome: StepOutcome): Verdict => {
   }
 };
 
-const verdictOf = ({ goal, guest, outcome }: MachineReport): Verdict => {
+const verdictOf = (report: MachineReport): Verdict => {
+  const { goal, guest, outcome } = report;
   const on = isOn(guest);
   switch (goal.kind) {
     case "run":
-      return runVerdict(guest, outcome);
+      return runVerdict(report);
     case "stop":
       return on
         ? verdict("Stopping", "False", "Stopping", "The guest was asked to shut down.")

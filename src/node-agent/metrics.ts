@@ -5,6 +5,7 @@ import type { DiskMetrics } from "./disks/types.ts";
 import type { FilterOutcome } from "./filters/index.ts";
 import type { DesiredFilters } from "./filters/types.ts";
 import type { MachineStatusApply } from "./machine-status.ts";
+import type { ProbeKind, ProbeResult } from "./probes/types.ts";
 
 /** The series of the node agent itself, beside those of the runtime. */
 export interface AgentMetrics {
@@ -12,6 +13,7 @@ export interface AgentMetrics {
   /** Counts what the difference between two states of a machine tells. */
   readonly machineChanged: (before: VirtualMachine, apply: MachineStatusApply) => void;
   readonly orphanRemoved: () => void;
+  readonly probeFinished: (probe: ProbeKind, result: ProbeResult["kind"]) => void;
   /** Machines of this node, asked when the metrics are read. */
   readonly follow: (machines: () => readonly VirtualMachine[]) => void;
 }
@@ -61,6 +63,12 @@ export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): Age
     labelNames: ["reason"] as const,
     registers,
   });
+  const probes = new Counter({
+    name: "vireo_probe_results_total",
+    help: "Runs of guests' probes by result; unknown when the node could not probe.",
+    labelNames: ["probe", "result"] as const,
+    registers,
+  });
   const orphans = new Counter({
     name: "vireo_orphans_removed_total",
     help: "Guests, disks or links of machines that no longer exist, removed from this node.",
@@ -76,6 +84,7 @@ export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): Age
       }
     },
     orphanRemoved: () => orphans.inc(),
+    probeFinished: (probe, result) => probes.inc({ probe, result }),
     follow: (machines) => {
       const gauge = new Gauge({
         name: "vireo_guests",

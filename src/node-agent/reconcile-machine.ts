@@ -1,11 +1,13 @@
 import { isTrue } from "../api/condition.ts";
-import type { VirtualMachine } from "../api/virtual-machine.ts";
+import type { GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
 import { done, keyOf, loggerFor, type ReconcileResult, requeueAfter } from "../kube/index.ts";
 import type { AgentOptions } from "./agent.ts";
 import { announce } from "./announce.ts";
 import { type PlacedMachine, placed } from "./desired.ts";
+import { desiredProbes } from "./desired-probes.ts";
 import { type Decision, decide, isOn, observeGuest, recordStartFailure } from "./lifecycle.ts";
-import { machineStatus, type StepOutcome } from "./machine-status.ts";
+import { type MachineReport, machineStatus, readinessSaid, type StepOutcome } from "./machine-status.ts";
+import type { Finding } from "./probes/types.ts";
 import { isStartFailure } from "./start-failure.ts";
 import { executeStep, removeGuest, type StepContext } from "./steps.ts";
 
@@ -23,31 +25,89 @@ export const reconcileMachine = async (
 ): Promise<ReconcileResult> => {
   const machine = options.machines.get(uid);
   if (machine === undefined) {
+    context.probes.forget(uid);
     await removeOrphan(uid, options, context, signal);
     return done;
   }
   const target = placed(machine);
-  if (target === undefined || isTrue(machine.status?.conditions, "Released")) return done;
+  if (target === undefined || isTrue(machine.status?.conditions, "Released")) {
+    context.probes.forget(uid);
+    return done;
+  }
 
   const domain = await context.domains.observe(uid, { signal });
-  const decision = decide({ machine, domain, now: options.now() }, options.nodeName);
-  await recordShutdown(machine, decision, options, signal);
+  const { liveness } = context.probes.findings(uid);
+  const decision = decide({ machine, domain, liveness, now: options.now() }, options.nodeName);
+  if (mustBeSaidFirst(machine, decision)) {
+    await say({ machine, decision, guest: decision.guest, outcome: { kind: "done" } }, options, signal);
+  }
+  // A guest that is about to begin or to end is another one afterwards.
+  if (decision.step.kind !== "keep") context.probes.forget(uid);
   const outcome = await takeStep(decision, target, options, context, signal);
   const after = await guestAfter(decision, outcome, uid, options, context, signal);
-  const latest = options.machines.get(uid) ?? machine;
+  const readiness = probe(target, decision, after, options, context);
+  await say({ machine, decision, guest: after, outcome, readiness }, options, signal);
+  return nextLook(decision, outcome);
+};
+
+/** Writes the status, and tells what has changed by it. */
+const say = async (
+  report: Pick<MachineReport, "machine" | "guest" | "outcome" | "readiness"> & {
+    readonly decision: Decision;
+  },
+  { machines, events, agentMetrics, now }: AgentOptions,
+  signal: AbortSignal,
+): Promise<void> => {
+  const { machine, decision, ...rest } = report;
+  const latest = machines.get(machine.metadata.uid) ?? machine;
   const apply = machineStatus({
+    ...rest,
     machine: latest,
     // Its owner may have changed the spec meanwhile: this pass did not look at that.
     generation: generationOf(machine),
     goal: decision.goal,
-    guest: after,
-    outcome,
-    now: options.now(),
+    now: now(),
   });
-  await options.machines.say(latest, apply, { signal });
-  announce(options.events, machine, apply);
-  options.agentMetrics.machineChanged(machine, apply);
-  return nextLook(decision, outcome);
+  await machines.say(latest, apply, { signal });
+  announce(events, latest, apply);
+  agentMetrics.machineChanged(latest, apply);
+};
+
+/**
+ * What must be written down before the step is taken. The grace period and the
+ * verdict of a liveness probe, because they must outlive this process. And the
+ * end of a guest that is started again: who relies on the machine, such as a
+ * floating address, goes elsewhere meanwhile.
+ */
+const mustBeSaidFirst = ({ status }: VirtualMachine, { step, guest }: Decision): boolean => {
+  switch (step.kind) {
+    case "press-power-button":
+      return status?.guest?.shutdownRequestedAt === undefined;
+    case "cut-power":
+      return guest.livenessFailure !== undefined && status?.guest?.livenessFailure === undefined;
+    case "start":
+      return isOn(status?.guest);
+    default:
+      return false;
+  }
+};
+
+/** Has a guest that runs as wanted probed, and no other. Returns what is known of its readiness. */
+const probe = (
+  target: PlacedMachine,
+  { goal, step, guest: { livenessFailure } }: Decision,
+  guest: GuestStatus,
+  { now }: AgentOptions,
+  { probes }: StepContext,
+): Finding | undefined => {
+  const { machine } = target;
+  const { uid } = machine.metadata;
+  const isWanted = goal.kind === "run" && guest.powerState === "Running" && livenessFailure === undefined;
+  const readyBefore: Finding = step.kind === "keep" ? readinessSaid(machine) : { kind: "pending" };
+  const probed = isWanted ? desiredProbes(target, { guest, readyBefore, now: now() }) : undefined;
+  if (probed === undefined) probes.forget(uid);
+  else probes.follow(probed);
+  return probes.findings(uid).readiness;
 };
 
 /**
@@ -86,25 +146,6 @@ const isAnywhere = async (
   if ((await domains.observe(uid, { signal })) !== undefined) return true;
   const lists = await Promise.all([disks, cloudInit, links].map((room) => room.list({ signal })));
   return lists.some((uids) => uids.includes(uid));
-};
-
-/** The grace period must outlive this process: it is written down before the power button is pressed. */
-const recordShutdown = async (
-  machine: VirtualMachine,
-  { goal, guest, step }: Decision,
-  options: AgentOptions,
-  signal: AbortSignal,
-): Promise<void> => {
-  if (step.kind !== "press-power-button" || machine.status?.guest?.shutdownRequestedAt !== undefined) return;
-  const apply = machineStatus({
-    machine,
-    generation: generationOf(machine),
-    goal,
-    guest,
-    outcome: { kind: "done" },
-    now: options.now(),
-  });
-  await options.machines.say(machine, apply, { signal });
 };
 
 const takeStep = async (

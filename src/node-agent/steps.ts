@@ -5,6 +5,7 @@ import type { Disks } from "./disks/index.ts";
 import type { Domains } from "./domains/index.ts";
 import type { Step } from "./lifecycle.ts";
 import { both } from "./host/both.ts";
+import type { Probes } from "./probes/index.ts";
 import type { Links, Tap } from "./links/index.ts";
 import type { StepOutcome } from "./machine-status.ts";
 
@@ -14,6 +15,7 @@ export interface StepContext {
   readonly cloudInit: CloudInit;
   readonly links: Links;
   readonly domains: Domains;
+  readonly probes: Probes;
   /** One pass over the routes and rules of all machines of this node; concurrent callers share it. */
   readonly syncNetwork: () => Promise<void>;
   /** Leaves the machine out of that pass from now on, and makes one. */

@@ -4,6 +4,7 @@ import { virtualMachines } from "../../src/api/virtual-machine.ts";
 import type { AgentOptions } from "../../src/node-agent/agent.ts";
 import type { ObservedDomain } from "../../src/node-agent/domains/index.ts";
 import { tapName } from "../../src/node-agent/links/index.ts";
+import type { GuestFindings } from "../../src/node-agent/probes/index.ts";
 import { alreadySaid, type MachineView } from "../../src/node-agent/report.ts";
 
 /** The process died here: nothing after this line was executed. */
@@ -22,6 +23,8 @@ export class FakeNode {
   readonly taps = new Map<string, string>();
   readonly guarded = new Set<string>();
   readonly domains = new Map<string, ObservedDomain>();
+  /** What the probes of followed guests found: an agent's memory, gone with it. */
+  readonly probed = new Map<string, GuestFindings>();
   machine: VirtualMachine | undefined;
   /** The machine exists, but its status does not name this node. */
   elsewhere = false;
@@ -91,8 +94,22 @@ export class FakeNode {
       shutdown: (vmUid) => this.#effect(() => (this.deaf ? undefined : this.end(vmUid, "GuestShutdown"))),
       destroy: (vmUid) => this.#effect(() => this.end(vmUid, "Stopped")),
       remove: (vmUid) => this.#effect(() => void this.domains.delete(vmUid)),
+      askAgent: async () => "{}",
       trimConsoleLogs: async () => {},
       onChange: () => () => {},
+    },
+    probes: {
+      follow: (guest) => {
+        if (this.probed.has(guest.vmUid)) return;
+        this.probed.set(guest.vmUid, {
+          ...(guest.livenessProbe === undefined ? {} : { liveness: { kind: "healthy" } }),
+          ...(guest.readinessProbe === undefined ? {} : { readiness: guest.readyBefore }),
+        });
+      },
+      forget: (vmUid) => void this.probed.delete(vmUid),
+      findings: (vmUid) => this.probed.get(vmUid) ?? {},
+      onChange: () => () => {},
+      close: () => this.probed.clear(),
     },
     acceleration: async () => "tcg",
   };
@@ -169,6 +186,7 @@ export class FakeNode {
   }
 
   #die(): never {
+    this.probed.clear();
     this.onKill();
     throw new KilledError();
   }

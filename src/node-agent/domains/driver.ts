@@ -33,6 +33,11 @@ export interface DomainDriver {
   pressPowerButton(vmUid: string, options: CallOptions): Promise<void>;
   cutPower(vmUid: string, options: CallOptions): Promise<void>;
   undefine(vmUid: string, options: CallOptions): Promise<void>;
+  askAgent(
+    vmUid: string,
+    command: string,
+    options: CallOptions & { readonly seconds: number },
+  ): Promise<string>;
 }
 
 const isGone = (error: unknown): boolean =>
@@ -125,6 +130,11 @@ export const createDomainDriver = (libvirt: LibvirtVerbs): DomainDriver => {
       const found = await find(vmUid, options);
       if (found === undefined || !isOn(found)) return;
       await reach(vmUid, () => libvirt.destroyDomain(found.ref, options), isOff, options);
+    },
+    askAgent: async (vmUid, command, { seconds, ...options }) => {
+      const found = await find(vmUid, options);
+      if (found === undefined) throw new Error(`there is no guest ${domainName(vmUid)}`);
+      return libvirt.domainAgentCommand(found.ref, command, { ...options, seconds });
     },
     undefine: async (vmUid, options) => {
       const found = await find(vmUid, options);

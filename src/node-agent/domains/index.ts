@@ -35,6 +35,15 @@ export interface Domains {
   destroy(vmUid: string, options: DomainsCallOptions): Promise<void>;
   /** Leaves nothing of the guest in libvirt: power, definition, NVRAM; removes the console log too. */
   remove(vmUid: string, options: DomainsCallOptions): Promise<void>;
+  /**
+   * Sends a command (JSON) to the guest's QEMU guest agent, which has so many
+   * seconds, and resolves with its answer (JSON).
+   */
+  askAgent(
+    vmUid: string,
+    command: string,
+    options: DomainsCallOptions & { readonly seconds: number },
+  ): Promise<string>;
   /** Keeps the console logs of all guests within their bound; to be called every few seconds. */
   trimConsoleLogs(options: DomainsCallOptions): Promise<void>;
   /**
@@ -96,6 +105,7 @@ export const createDomains = (options: DomainsOptions): Domains => {
       // Last: a running guest would make it again.
       await consoleLogs.remove(vmUid);
     },
+    askAgent: (vmUid, command, options) => driver.askAgent(vmUid, command, options),
     trimConsoleLogs: ({ signal }) => consoleLogs.trim({ signal }),
     onChange: (listener) => {
       const stops = [

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { isTrue } from "../../../src/api/condition.ts";
+import { findCondition, isTrue } from "../../../src/api/condition.ts";
+import { readinessProbe } from "../../../src/api/probe.ts";
 import type { RunStrategy } from "../../../src/api/virtual-machine.ts";
 import { createMetrics, silentLogger } from "../../../src/kube/index.ts";
 import type { AgentOptions } from "../../../src/node-agent/agent.ts";
@@ -11,6 +12,7 @@ import { FakeNode, KilledError } from "../../fakes/node-host.ts";
 import { machineWith } from "./machines.ts";
 
 const uid = machineWith().metadata.uid;
+const probe = readinessProbe.parse({ tcpSocket: { port: 80 } });
 const isEqual = <T>(actual: T, expected: T): void => expect(actual).toEqual(expected);
 
 class World {
@@ -179,6 +181,126 @@ describe("reconcileMachine", () => {
       await world.settle();
       expect(node.guest?.powerState).toBe("ShutOff");
     }
+  });
+
+  test("a guest that crashed is said to have ended before it is started again, in one write more", async () => {
+    const world = new World();
+    await world.settle();
+    const { node } = world;
+    const [writes, starts] = [node.statusWrites, node.starts];
+    const said: string[] = [];
+    node.onEffect = () => {
+      if (node.starts === starts && node.statusWrites > writes) {
+        said.push(`${node.guest?.powerState} ${node.guest?.lastExit?.reason} ready=${world.isReady}`);
+      }
+    };
+    node.end(uid, "Crashed");
+    await world.settle();
+    expect(new Set(said)).toEqual(new Set(["ShutOff Crashed ready=false"]));
+    expect(node.guest).toMatchObject({ powerState: "Running", restarts: 1 });
+    expect(node.statusWrites - writes).toBe(2);
+  });
+
+  describe("with a readiness probe", () => {
+    const readyOf = ({ node }: World) => findCondition(node.machine?.status?.conditions, "Ready");
+    const start = async (): Promise<World> => {
+      const world = new World();
+      world.node.machine = machineWith({ spec: { readinessProbe: probe } });
+      await world.settle();
+      return world;
+    };
+
+    test("a machine is Ready when it has succeeded, for one write at each change", async () => {
+      const world = await start();
+      const { node } = world;
+      expect(readyOf(world)).toMatchObject({ status: "False", reason: "ReadinessProbeFailed" });
+      expect(node.machine?.status?.printableStatus).toBe("Running");
+      for (const [readiness, status] of [
+        [{ kind: "healthy" }, "True"],
+        [{ kind: "unhealthy", message: "HTTP status 500" }, "False"],
+        [{ kind: "healthy" }, "True"],
+      ] as const) {
+        const writes = node.statusWrites;
+        node.probed.set(uid, { readiness });
+        await world.settle();
+        await world.settle();
+        expect(readyOf(world)?.status).toBe(status);
+        expect(node.statusWrites - writes).toBe(1);
+      }
+    });
+
+    test("an agent's restart changes nothing, whether the guest was ready or not", async () => {
+      for (const readiness of [{ kind: "healthy" }, { kind: "unhealthy", message: "refused: x." }] as const) {
+        const world = await start();
+        world.node.probed.set(uid, { readiness });
+        await world.settle();
+        const before = JSON.stringify(world.node.machine);
+        world.node.probed.clear();
+        await world.settle();
+        expect(JSON.stringify(world.node.machine)).toBe(before);
+        expect(world.node.probed.get(uid)).toEqual({ readiness });
+      }
+    });
+
+    test("a guest that was started anew is not ready before its probe has succeeded again", async () => {
+      const world = await start();
+      world.node.probed.set(uid, { readiness: { kind: "healthy" } });
+      await world.settle();
+      world.node.end(uid, "Crashed");
+      await world.settle();
+      expect({ starts: world.node.starts, ready: world.isReady }).toEqual({ starts: 2, ready: false });
+    });
+
+    test("nothing is probed of a machine that is halted", async () => {
+      const world = await start();
+      world.change({ runStrategy: "Halted" });
+      await world.settle();
+      expect([...world.node.probed]).toEqual([]);
+      expect(world.isReady).toBe(true);
+    });
+  });
+
+  describe("when the liveness probe has failed", () => {
+    const fail = async (runStrategy: RunStrategy, effect = Infinity, when: "before" | "after" = "after") => {
+      const world = new World();
+      world.node.machine = machineWith({ spec: { runStrategy, livenessProbe: probe } });
+      await world.settle();
+      world.node.probed.set(uid, { liveness: { kind: "unhealthy", message: "cannot connect" } });
+      world.node.killAt = { effect: world.node.effects + effect, when };
+      await world.pass();
+      await world.settle();
+      return world;
+    };
+
+    test.each(["Always", "RerunOnFailure"] as const)("%s: the guest is started again", async (strategy) => {
+      const { node } = await fail(strategy);
+      expect(node.starts).toBe(2);
+      expect(node.guest).toMatchObject({
+        powerState: "Running",
+        restarts: 1,
+        lastExit: { reason: "LivenessProbeFailed", message: "cannot connect" },
+      });
+      expect(node.guest).not.toHaveProperty("livenessFailure");
+    });
+
+    test("Once: the run has failed", async () => {
+      const { node } = await fail("Once");
+      expect({ starts: node.starts, printable: node.machine?.status?.printableStatus }).toEqual({
+        starts: 1,
+        printable: "Failed",
+      });
+    });
+
+    test("Once: it runs once, wherever the agent is killed after the verdict was written down", async () => {
+      for (let effect = 1; effect <= 4; effect += 1) {
+        const { node } = await fail("Once", effect);
+        expect({ effect, starts: node.starts, exit: node.guest?.lastExit?.reason }).toEqual({
+          effect,
+          starts: 1,
+          exit: "LivenessProbeFailed",
+        });
+      }
+    });
   });
 
   test("what is left of a machine without an object is removed", async () => {
