@@ -58,7 +58,9 @@ const anyOf =
     matchers.some((matches) => matches(packet, remote));
 
 const whatMatches = ({ protocol, ports, icmp }: FilterRule, packet: FirstPacket): boolean => {
-  if (protocol !== "any" && protocol !== packet.protocol) return false;
+  // A rule that no packet can match allows nothing: ports and kinds belong to a protocol.
+  if (protocol === "any") return ports === undefined && icmp === undefined;
+  if (protocol !== packet.protocol) return false;
   if (ports !== undefined) {
     const port = packet.destinationPort;
     if (port === undefined || port < ports.first || port > ports.last) return false;
@@ -113,7 +115,8 @@ class CompiledPolicy implements Policy {
   }
 
   maySend(guest: GuestFilter, packet: FirstPacket, named: string): boolean {
-    if (this.#nodes.has(named) || this.contains(LINK_LOCAL, packet.destination)) return false;
+    if ([named, packet.destination].some((address) => this.#nodes.has(address))) return false;
+    if (this.contains(LINK_LOCAL, packet.destination)) return false;
     return this.#rules("egress", guest)(packet, packet.destination);
   }
 
