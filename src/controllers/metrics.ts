@@ -1,4 +1,5 @@
-import { Counter, Gauge, type Registry } from "prom-client";
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { isTrue } from "../api/condition.ts";
 import { printableStatuses } from "../api/virtual-machine.ts";
 import type { Stores } from "./context.ts";
 
@@ -8,6 +9,9 @@ export type SchedulingResult = "placed" | "unschedulable" | "prerequisites_missi
 /** The controller's own series, beside those of the runtime. */
 export interface ControllerMetrics {
   readonly schedulingAttempts: Counter<"result">;
+  /** reason: why the machine before lost the address. */
+  readonly floatingIpFailovers: Counter<"reason">;
+  readonly floatingIpFailoverSeconds: Histogram;
 }
 
 export const createControllerMetrics = (registry: Registry): ControllerMetrics => ({
@@ -15,6 +19,18 @@ export const createControllerMetrics = (registry: Registry): ControllerMetrics =
     name: "vireo_scheduling_attempts_total",
     help: "Attempts to place a machine, by what became of them.",
     labelNames: ["result"] as const,
+    registers: [registry],
+  }),
+  floatingIpFailovers: new Counter({
+    name: "vireo_floating_ip_failovers_total",
+    help: "Floating addresses that were taken from one machine and given to another, by why.",
+    labelNames: ["reason"] as const,
+    registers: [registry],
+  }),
+  floatingIpFailoverSeconds: new Histogram({
+    name: "vireo_floating_ip_failover_seconds",
+    help: "Time from the change that moved a floating address until another node answered for it; for a silent node from its last sign of life.",
+    buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60],
     registers: [registry],
   }),
 });
@@ -41,6 +57,30 @@ export const registerStoreMetrics = (registry: Registry, stores: () => Stores | 
     },
   });
   registerNetworkMetrics(registers, stores);
+  registerGroupMetrics(registers, stores);
+};
+
+const registerGroupMetrics = (registers: Registry[], stores: () => Stores | undefined): void => {
+  void new Gauge({
+    name: "vireo_security_group_members",
+    help: "Machines that are in the security group.",
+    labelNames: ["namespace", "group"] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { metadata, status } of stores()?.securityGroups.list() ?? [])
+        this.set({ namespace: metadata.namespace ?? "", group: metadata.name }, status?.members ?? 0);
+    },
+  });
+  void new Gauge({
+    name: "vireo_security_groups_programming",
+    help: "Security groups whose rules are not in force yet on all nodes that hold machines of them.",
+    registers,
+    collect() {
+      const groups = stores()?.securityGroups.list() ?? [];
+      this.set(groups.filter(({ status }) => isTrue(status?.conditions, "Reconciling")).length);
+    },
+  });
 };
 
 const registerNetworkMetrics = (registers: Registry[], stores: () => Stores | undefined): void => {

@@ -20,11 +20,14 @@ import {
 import type { ControllerConfig } from "./config.ts";
 import type { ControllerContext, Stores } from "./context.ts";
 import { createFlavorController } from "./flavor/controller.ts";
+import { createFloatingIpController } from "./floating-ip/controller.ts";
+import { createFloatingIpPoolController } from "./floating-ip-pool/controller.ts";
 import { createHypervisorController } from "./hypervisor/controller.ts";
 import { createImageController } from "./image/controller.ts";
 import { createKeyPairController } from "./key-pair/controller.ts";
 import { type ControllerMetrics, createControllerMetrics, registerStoreMetrics } from "./metrics.ts";
 import { createNetworkController } from "./network/controller.ts";
+import { createSecurityGroupController } from "./security-group/controller.ts";
 import { createStores } from "./stores.ts";
 import { createVirtualMachineController } from "./virtual-machine/controller.ts";
 
@@ -114,8 +117,11 @@ const tasksOf = (context: ControllerContext): Readonly<Record<string, Task>> => 
     image: createImageController(context),
     keyPair: createKeyPairController(context),
     network: createNetworkController(context),
+    securityGroup: createSecurityGroupController(context),
     hypervisor: createHypervisorController(context),
     virtualMachine: createVirtualMachineController(context),
+    floatingIp: createFloatingIpController(context),
+    floatingIpPool: createFloatingIpPoolController(context),
   }).map(([name, controller]) => [`controller ${name}`, (signal: AbortSignal) => controller.run(signal)]);
   return Object.fromEntries([...stores, ...controllers]);
 };

@@ -1,6 +1,7 @@
 import { GUEST_FINALIZER, type VirtualMachine, virtualMachines } from "../../api/virtual-machine.ts";
-import { ApiError, type EventRecorder, isNotFound, type KubeClient, keyOf } from "../../kube/index.ts";
+import { ApiError, type EventRecorder, type KubeClient } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
+import { writeFinalizers } from "../finalizers.ts";
 import { applyStatus } from "../status-writer.ts";
 import type { MachineDecision, MachineStep } from "./decide.ts";
 import type { Reservations } from "./reservations.ts";
@@ -24,11 +25,18 @@ type Executors = { readonly [Kind in MachineStep["kind"]]: Executor<Kind> };
 
 const executors: Executors = {
   "add-finalizer": ({ client }, machine, _, signal) =>
-    writeFinalizers(client, machine, [...(machine.metadata.finalizers ?? []), GUEST_FINALIZER], signal),
+    writeFinalizers(
+      client,
+      virtualMachines,
+      machine,
+      [...(machine.metadata.finalizers ?? []), GUEST_FINALIZER],
+      signal,
+    ),
 
   "remove-finalizer": ({ client }, machine, _, signal) =>
     writeFinalizers(
       client,
+      virtualMachines,
       machine,
       (machine.metadata.finalizers ?? []).filter((finalizer) => finalizer !== GUEST_FINALIZER),
       signal,
@@ -44,23 +52,6 @@ const executors: Executors = {
     events.event(machine, type, reason, message);
     return Promise.resolve(machine);
   },
-};
-
-/** The list as a whole, bound to the version that it was read from: nobody's finalizer is lost. */
-const writeFinalizers = async (
-  client: KubeClient,
-  machine: VirtualMachine,
-  finalizers: readonly string[],
-  signal: AbortSignal,
-): Promise<VirtualMachine | undefined> => {
-  const { uid, resourceVersion } = machine.metadata;
-  const patch = { metadata: { uid, resourceVersion, finalizers } };
-  try {
-    return await client.mergePatch(virtualMachines, keyOf(machine), patch, { signal });
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
 };
 
 /**
