@@ -1,4 +1,4 @@
-import { type AddressBlock, contains, formatAddress, parseAddress, parseCidr } from "./ipv4.ts";
+import { type AddressBlock, contains, formatAddress, parseAddress, parseCidr } from "../../api/ipv4.ts";
 
 /** The part of a Network's spec that says which addresses there are. */
 export interface PoolSpec {

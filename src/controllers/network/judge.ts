@@ -1,5 +1,5 @@
 import type { Network } from "../../api/network.ts";
-import { formatAddress, overlap, parseCidr } from "../ipam/ipv4.ts";
+import { formatAddress, overlap, parseCidr } from "../../api/ipv4.ts";
 import { addressPool } from "../ipam/pool.ts";
 
 /** May machines be given addresses of this network? */

@@ -1,6 +1,6 @@
 import type { Network } from "../../api/network.ts";
 import { type Draft, draftOf, observed, ready, stalled } from "../conditions.ts";
-import { formatAddress } from "../ipam/ipv4.ts";
+import { formatAddress } from "../../api/ipv4.ts";
 import { addressPool } from "../ipam/pool.ts";
 import { judgeNetwork } from "./judge.ts";
 import type { AddressClash, NetworkFacts } from "./observe.ts";

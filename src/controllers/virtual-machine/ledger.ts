@@ -1,6 +1,6 @@
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Store } from "../../kube/index.ts";
-import { parseAddress } from "../ipam/ipv4.ts";
+import { parseAddress } from "../../api/ipv4.ts";
 import { addResources, noResources, type Resources, subtractResources } from "../scheduler/types.ts";
 import { BY_UID } from "../stores.ts";
 import type { Placement, Reservations } from "./reservations.ts";

@@ -2,7 +2,7 @@ import type { AllocatedInterface, VirtualMachineAllocation } from "../../api/vir
 import type { Flavor } from "../../api/flavor.ts";
 import type { Image } from "../../api/image.ts";
 import { flavorSizes, type FlavorSizes } from "../flavor/sizes.ts";
-import { formatAddress } from "../ipam/ipv4.ts";
+import { formatAddress } from "../../api/ipv4.ts";
 import { addressPool } from "../ipam/pool.ts";
 import { judgeKeyPair } from "../key-pair/judge.ts";
 import { explainPlacement } from "../scheduler/explain.ts";

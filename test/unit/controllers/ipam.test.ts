@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { formatAddress, overlap, parseAddress, parseCidr } from "../../../src/controllers/ipam/ipv4.ts";
+import { formatAddress, overlap, parseAddress, parseCidr } from "../../../src/api/ipv4.ts";
 import { chooseMacAddress } from "../../../src/controllers/ipam/mac.ts";
 import { addressPool, lowestFreeAddress } from "../../../src/controllers/ipam/pool.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
-import { parseAddress } from "../../../src/controllers/ipam/ipv4.ts";
+import { parseAddress } from "../../../src/api/ipv4.ts";
 import { noResources } from "../../../src/controllers/scheduler/types.ts";
 import { createLedger, type Ledger } from "../../../src/controllers/virtual-machine/ledger.ts";
 import { createReservations } from "../../../src/controllers/virtual-machine/reservations.ts";
