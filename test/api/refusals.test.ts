@@ -7,10 +7,13 @@ import { kinds } from "../../src/api/index.ts";
 import { keyPairs } from "../../src/api/key-pair.ts";
 import type { CustomResource } from "../../src/api/kind.ts";
 import { networks } from "../../src/api/network.ts";
+import { floatingIps } from "../../src/api/floating-ip.ts";
+import { securityGroups } from "../../src/api/security-group.ts";
 import { virtualMachines } from "../../src/api/virtual-machine.ts";
 import { MERGE_PATCH, refusalOf, type Reply } from "./support/api-client.ts";
 import { create, startTestCluster, type TestCluster } from "./support/cluster.ts";
 import { type JsonObject, mergePatch, validManifest } from "./support/manifests.ts";
+import { type BadSpec, longName, outcomeOf, tryToCreate } from "./support/refusals.ts";
 
 /**
  * What a user may get wrong. Every refusal must name the field, so that the
@@ -25,32 +28,9 @@ beforeAll(async () => {
 
 afterAll(() => cluster.stop());
 
-const tryToCreate = (resource: CustomResource, manifest: JsonObject): Promise<Reply> =>
-  cluster.administrator.call({
-    method: "POST",
-    path: `${cluster.pathOf(resource)}?dryRun=All&fieldValidation=Strict`,
-    body: manifest,
-  });
-
-const isWithin = (named: string, field: string): boolean =>
-  named === field || named.startsWith(`${field}.`) || named.startsWith(`${field}[`);
-
-/** "refused for <field>", or what happened instead. */
-const outcomeOf = (reply: Reply, field: string): string => {
-  const refusal = refusalOf(reply);
-  if (refusal === undefined) return "taken";
-  const { fields, message } = refusal;
-  const named = fields.some((name) => isWithin(name, field)) || message.includes(`unknown field "${field}`);
-  return named ? `refused for ${field}` : `refused without naming ${field}: ${message}`;
-};
-
-const longName = (length: number): string => "a".repeat(length);
 const TRAVERSAL = "../../etc/passwd";
 const XML = "a'/><script>";
 const KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIGk";
-
-/** The sentence, what is merged into the spec of a good manifest, the field that the refusal must name. */
-type BadSpec = readonly [string, JsonObject, string];
 
 const badVirtualMachines: readonly BadSpec[] = [
   ["no flavor", { flavor: null }, "spec.flavor"],
@@ -239,28 +219,30 @@ const badSpecs: readonly (readonly [CustomResource, readonly BadSpec[]])[] = [
   [hypervisors, badHypervisors],
 ];
 
+const withDefaultSpec: ReadonlySet<CustomResource> = new Set<CustomResource>([hypervisors, securityGroups]);
+
 describe.each(kinds.map((kind) => [kind.kind, kind] as const))("a %s", (_kind, resource) => {
   test("is taken when every field is right", async () => {
-    expect(refusalOf(await tryToCreate(resource, validManifest(resource, "good")))).toBeUndefined();
+    expect(refusalOf(await tryToCreate(cluster, resource, validManifest(resource, "good")))).toBeUndefined();
   });
 
   test("is refused without a spec, unless that has a default", async () => {
     const { spec: _, ...manifest } = validManifest(resource, "bare");
-    const refusal = refusalOf(await tryToCreate(resource, manifest));
-    expect(refusal?.fields.includes("spec") ?? false).toBe(resource !== hypervisors);
+    const refusal = refusalOf(await tryToCreate(cluster, resource, manifest));
+    expect(refusal?.fields.includes("spec") ?? false).toBe(!withDefaultSpec.has(resource));
   });
 
   test.each(["../a", "UPPER", "a b", "a\n", "a'b", "ü", longName(254)])(
     "is refused with the name %j",
     async (name) => {
-      const reply = await tryToCreate(resource, validManifest(resource, name));
+      const reply = await tryToCreate(cluster, resource, validManifest(resource, name));
       expect(outcomeOf(reply, "metadata.name")).toBe("refused for metadata.name");
     },
   );
 
   test("is taken with a name of 253 characters", async () => {
     const manifest = validManifest(resource, `${longName(250)}.ab`);
-    expect(refusalOf(await tryToCreate(resource, manifest))).toBeUndefined();
+    expect(refusalOf(await tryToCreate(cluster, resource, manifest))).toBeUndefined();
   });
 });
 
@@ -269,7 +251,7 @@ describe.each(badSpecs.map(([resource, rows]) => [resource.kind, resource, rows]
   (_kind, resource, rows) => {
     test.each(rows)("%s", async (_sentence, patch, field) => {
       const manifest = validManifest(resource, "bad");
-      const reply = await tryToCreate(resource, mergePatch(manifest, { spec: patch }));
+      const reply = await tryToCreate(cluster, resource, mergePatch(manifest, { spec: patch }));
       expect(outcomeOf(reply, field)).toBe(`refused for ${field}`);
     });
   },
@@ -294,12 +276,27 @@ const forbiddenChanges: readonly (readonly [CustomResource, string, JsonObject, 
   [networks, "a larger CIDR", { cidr: "10.0.0.0/16" }, "spec.cidr"],
   [networks, "another gateway", { gateway: "10.0.0.3" }, "spec.gateway"],
   [networks, "no gateway any more", { gateway: null }, "spec.gateway"],
+  [
+    virtualMachines,
+    "other allowed addresses",
+    { networks: [{ name: "default", allowedAddresses: ["10.0.0.66"] }] },
+    "spec.networks",
+  ],
+  [floatingIps, "another pool", { pool: "other" }, "spec.pool"],
+  [floatingIps, "another address", { address: "203.0.113.6" }, "spec.address"],
+  [floatingIps, "no address any more", { address: null }, "spec.address"],
 ];
 
 const allowedChanges: readonly (readonly [CustomResource, string, JsonObject])[] = [
   [virtualMachines, "run strategy", { runStrategy: "Halted" }],
   [virtualMachines, "grace period", { terminationGracePeriodSeconds: 0 }],
   [virtualMachines, "zone and node selector", { availabilityZone: null, nodeSelector: { a: "b" } }],
+  [virtualMachines, "list of groups", { securityGroups: ["web", "ops"] }],
+  [virtualMachines, "list of groups that is empty", { securityGroups: [] }],
+  [securityGroups, "list of rules", { ingress: [], egress: null, logRefused: false }],
+  [floatingIps, "list of targets", { targets: ["web-1"], failback: "Never" }],
+  [floatingIps, "way to choose machines", { targets: null, selector: { app: "web" } }],
+  [networks, "way out", { egress: "NAT", reachableFromNodes: true, routesTo: [] }],
   [networks, "name servers", { dnsServers: [] }],
   [networks, "reserved addresses", { reservedAddresses: [] }],
   [hypervisors, "cordon and overcommit", { unschedulable: false, cpuOvercommitPercent: 100 }],
