@@ -13,9 +13,13 @@ import {
 import type { ControllerContext, Stores } from "../context.ts";
 import { applyStatus } from "../status-writer.ts";
 import { decideNetwork } from "./decide.ts";
+import { createNumberMemory } from "./numbers.ts";
 import { observeNetwork } from "./observe.ts";
 
-/** Says of each Network whether machines may use it, and how full it is. */
+/** Numbers that could not be given out for a reason whose end nobody tells are tried again after this time, in ms. */
+const NUMBER_RETRY_MS = 30_000;
+
+/** Gives each Network its number, and says whether machines may use it and how full it is. */
 export const createNetworkController = (context: ControllerContext): Controller => {
   const { client, stores, events, clock, logger, metrics } = context;
   /** When this process last wrote the status of which network. */
@@ -24,12 +28,16 @@ export const createNetworkController = (context: ControllerContext): Controller 
     const at = writtenAt.get(uid);
     return at === undefined ? undefined : clock.monotonic() - at;
   };
-  stores.networks.onChange(({ before, after }) => {
-    if (before !== undefined && before.metadata.uid !== after?.metadata.uid)
-      writtenAt.delete(before.metadata.uid);
+  const numbers = createNumberMemory(() => clock.monotonic());
+  stores.networks.onChange(({ before, after, unreadable }) => {
+    if (unreadable || before === undefined || before.metadata.uid === after?.metadata.uid) return;
+    writtenAt.delete(before.metadata.uid);
+    numbers.retire(before);
   });
   return createController({
     name: "network",
+    // Numbers are given out one after the other.
+    workers: 1,
     logger,
     metrics,
     clock,
@@ -38,12 +46,15 @@ export const createNetworkController = (context: ControllerContext): Controller 
       { store: stores.virtualMachines, map: networksOfMachine },
     ],
     reconcile: async (key, signal) => {
-      const facts = observeNetwork(stores, key, sinceWriteMs);
+      const facts = observeNetwork(stores, key, { numbers, sinceWriteMs });
       if (facts === undefined) return done;
+      const { uid } = facts.network.metadata;
       const decision = decideNetwork(facts, new Date(clock.now()));
-      if (decision.kind === "nothing") return done;
+      const settled = facts.number.kind === "number" ? done : requeueAfter(NUMBER_RETRY_MS);
+      if (decision.kind === "nothing") return settled;
       if (decision.kind === "later") return requeueAfter(decision.afterMs);
-      writtenAt.set(facts.network.metadata.uid, clock.monotonic());
+      writtenAt.set(uid, clock.monotonic());
+      if (facts.number.kind === "number") numbers.promise(uid, facts.number.vni);
       await applyStatus(
         { client, resource: networks, store: stores.networks, signal },
         facts.network,
@@ -51,14 +62,19 @@ export const createNetworkController = (context: ControllerContext): Controller 
       );
       for (const { type, reason, message } of decision.announcements)
         events.event(facts.network, type, reason, message);
-      return done;
+      return settled;
     },
   });
 };
 
-/** A network that comes or goes may overlap any other; a status concerns nobody. */
+/** A network that comes or goes may overlap any other, or be its peer; of a status only the number concerns others. */
 const networksBeside = (stores: Stores, change: Change<Network>): readonly ObjectKey[] =>
-  isMoreThanStatus(change) ? [change.key, ...stores.networks.list().map(keyOf)] : [change.key];
+  isMoreThanStatus(change) || hasLostNumber(change)
+    ? [change.key, ...stores.networks.list().map(keyOf)]
+    : [change.key];
+
+const hasLostNumber = ({ before, after }: Change<Network>): boolean =>
+  before?.status?.vni !== undefined && before.status.vni !== after?.status?.vni;
 
 /** The Networks in which the machine got or lost an address. */
 const networksOfMachine = ({ before, after }: Change<VirtualMachine>): readonly ObjectKey[] => {

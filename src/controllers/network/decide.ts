@@ -36,6 +36,7 @@ const announcementsFor = ({ network }: NetworkFacts, status: NetworkStatus): rea
   const isNews = clash !== undefined && findCondition(before, "AddressConflict")?.message !== clash.message;
   return [
     ...announceTrouble("Ready", before, status.conditions ?? []),
+    ...announceTrouble("PeersReady", before, status.conditions ?? []),
     ...(isNews ? [{ type: "Warning" as const, reason: "AddressConflict", message: clash.message }] : []),
   ];
 };

@@ -1,5 +1,6 @@
+import { formatAddress } from "../../api/ipv4.ts";
+import { byAge, haveAddressesInCommon } from "../../api/network-peers.ts";
 import type { Network } from "../../api/network.ts";
-import { formatAddress, overlap, parseCidr } from "../../api/ipv4.ts";
 import { addressPool } from "../ipam/pool.ts";
 
 /** May machines be given addresses of this network? */
@@ -12,22 +13,43 @@ export type NetworkVerdict =
     };
 
 /**
- * All Networks share one routing domain in this version, so that of two that
- * overlap only the older can be used.
+ * Networks may have the same addresses, since each has a routing table of its
+ * own on each node. Only what the nodes themselves send goes by the address
+ * alone: of two that overlap and are both reachable from nodes, only the older
+ * can be used.
  *
  * @param networks all Networks; this one may be among them
  */
 export const judgeNetwork = (network: Network, networks: readonly Network[]): NetworkVerdict => {
   const gateway = gatewayProblem(network);
   if (gateway !== undefined) return { kind: "unusable", reason: "InvalidGateway", message: gateway };
-  const block = parseCidr(network.spec.cidr);
-  const rival = networks
-    .filter((other) => isOlder(other, network) && overlap(parseCidr(other.spec.cidr), block))
-    .toSorted((a, b) => (isOlder(a, b) ? -1 : 1))[0];
+  const rival = network.spec.reachableFromNodes ? olderRival(network, networks) : undefined;
   if (rival === undefined) return { kind: "usable" };
-  const message = `${network.spec.cidr} overlaps ${rival.spec.cidr} of the older Network ${rival.metadata.name}. Make a Network with other addresses.`;
+  const message = `${network.spec.cidr} overlaps ${rival.spec.cidr} of the older Network ${rival.metadata.name}, and nodes can have a route to one of them only. Set spec.reachableFromNodes of this Network or of that one to false.`;
   return { kind: "unusable", reason: "CIDROverlap", message };
 };
+
+/**
+ * The number that the Network has for itself, and under which nodes know it. Of
+ * two with the same number, which must not happen, only the older has it.
+ *
+ * @param networks all Networks; this one may be among them
+ */
+export const numberOf = (network: Network, networks: readonly Network[]): number | undefined => {
+  const vni = network.status?.vni;
+  const isTaken = networks.some((other) => other.status?.vni === vni && isOlder(other, network));
+  return isTaken ? undefined : vni;
+};
+
+const olderRival = (network: Network, networks: readonly Network[]): Network | undefined =>
+  networks
+    .filter(
+      (other) =>
+        isOlder(other, network) && other.spec.reachableFromNodes && haveAddressesInCommon(other, network),
+    )
+    .toSorted(byAge)[0];
+
+const isOlder = (a: Network, b: Network): boolean => a.metadata.uid !== b.metadata.uid && byAge(a, b) < 0;
 
 const gatewayProblem = ({ spec }: Network): string | undefined => {
   const { block, gateway } = addressPool(spec);
@@ -36,11 +58,4 @@ const gatewayProblem = ({ spec }: Network): string | undefined => {
   if (gateway === block.first) return names("network");
   if (gateway === block.last) return names("broadcast");
   return undefined;
-};
-
-/** A total order, so that two of the same second do not both yield. */
-const isOlder = (a: Network, b: Network): boolean => {
-  if (a.metadata.uid === b.metadata.uid) return false;
-  const [left, right] = [a.metadata.creationTimestamp, b.metadata.creationTimestamp];
-  return left === right ? a.metadata.name < b.metadata.name : left < right;
 };

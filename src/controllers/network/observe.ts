@@ -2,6 +2,7 @@ import type { Network } from "../../api/network.ts";
 import { formatKey, keyOf, type ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
 import { BY_NETWORK } from "../stores.ts";
+import { chooseNumber, type NumberChoice, type NumberMemory } from "./numbers.ts";
 
 /** Two machines that were given the same address: it must not happen, and is told if it does. */
 export interface AddressClash {
@@ -14,6 +15,8 @@ export interface NetworkFacts {
   readonly network: Network;
   /** All Networks, this one too. */
   readonly networks: readonly Network[];
+  /** The number under which nodes know it. */
+  readonly number: NumberChoice;
   /** Addresses that machines have. */
   readonly allocated: number;
   readonly clashes: readonly AddressClash[];
@@ -21,10 +24,17 @@ export interface NetworkFacts {
   readonly sinceWriteMs: number | undefined;
 }
 
+/** What the controller remembers beside the stores. */
+export interface NetworkMemory {
+  readonly numbers: NumberMemory;
+  /** Time since this process last wrote the status of the Network with that uid, in ms. */
+  readonly sinceWriteMs: (uid: string) => number | undefined;
+}
+
 export const observeNetwork = (
   stores: Stores,
   key: ObjectKey,
-  sinceWriteMs: (uid: string) => number | undefined,
+  { numbers, sinceWriteMs }: NetworkMemory,
 ): NetworkFacts | undefined => {
   const network = stores.networks.get(key);
   if (network === undefined) return undefined;
@@ -32,6 +42,13 @@ export const observeNetwork = (
   return {
     network,
     networks: stores.networks.list(),
+    number: chooseNumber({
+      network,
+      networks: stores.networks.list(),
+      machines: stores.virtualMachines.list(),
+      unreadable: stores.networks.unreadable().length + stores.virtualMachines.unreadable().length,
+      memory: numbers,
+    }),
     allocated: holders.size,
     clashes: [...holders]
       .filter(([, machines]) => machines.length > 1)

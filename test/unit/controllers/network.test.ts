@@ -12,6 +12,7 @@ const network = (name: string, cidr: string, creationTimestamp = "2026-01-01T00:
 const facts = (changes: Partial<NetworkFacts> = {}): NetworkFacts => ({
   network: networkWith(),
   networks: [networkWith()],
+  number: { kind: "number", vni: 7 },
   allocated: 0,
   clashes: [],
   sinceWriteMs: undefined,
@@ -30,6 +31,7 @@ describe("A Network", () => {
   test("tells its gateway and how full it is", () => {
     expect(statusOf(facts({ allocated: 3 }))).toMatchObject({
       gateway: "10.0.0.1",
+      vni: 7,
       addresses: { capacity: 253, allocated: 3 },
       conditions: [{ type: "Ready", status: "True", reason: "Valid" }],
     });
@@ -42,7 +44,7 @@ describe("A Network", () => {
       "that overlaps an older one is not usable",
       network("lan", "10.0.0.0/24", "2026-01-02T00:00:00Z"),
       [network("old", "10.0.0.0/8")],
-      "CIDROverlap: 10.0.0.0/24 overlaps 10.0.0.0/8 of the older Network old. Make a Network with other addresses.",
+      "CIDROverlap: 10.0.0.0/24 overlaps 10.0.0.0/8 of the older Network old, and nodes can have a route to one of them only. Set spec.reachableFromNodes of this Network or of that one to false.",
     ],
     [
       "that overlaps a younger one is usable",
@@ -54,7 +56,22 @@ describe("A Network", () => {
       "that overlaps one of the same second yields to the first by name",
       network("lan", "10.0.0.0/24"),
       [network("aaa", "10.0.0.0/24"), network("zzz", "10.0.0.0/24")],
-      "CIDROverlap: 10.0.0.0/24 overlaps 10.0.0.0/24 of the older Network aaa. Make a Network with other addresses.",
+      "CIDROverlap: 10.0.0.0/24 overlaps 10.0.0.0/24 of the older Network aaa, and nodes can have a route to one of them only. Set spec.reachableFromNodes of this Network or of that one to false.",
+    ],
+    [
+      "that overlaps an older one is usable when nodes have no route to it",
+      networkWith(
+        { cidr: "10.0.0.0/24", reachableFromNodes: false },
+        { creationTimestamp: "2026-01-02T00:00:00Z" },
+      ),
+      [network("old", "10.0.0.0/8")],
+      undefined,
+    ],
+    [
+      "that overlaps an older one is usable when nodes have no route to that one",
+      network("lan", "10.0.0.0/24", "2026-01-02T00:00:00Z"),
+      [networkWith({ cidr: "10.0.0.0/8", reachableFromNodes: false }, { name: "old", uid: uidOf("old") })],
+      undefined,
     ],
     [
       "whose gateway is the network address is not usable",
@@ -85,6 +102,47 @@ describe("A Network", () => {
       },
       announcements: [{ type: "Warning", reason: "InvalidGateway" }],
     });
+  });
+
+  test("without a number is not ready, and nobody needs to give up on it", () => {
+    const number = { kind: "none", reason: "NumbersExhausted", message: "None is left." } as const;
+    const status = statusOf(facts({ number }));
+    expect(status).not.toHaveProperty("vni");
+    expect(status.conditions).toMatchObject([
+      { type: "Ready", status: "False", reason: "NumbersExhausted", message: "None is left." },
+    ]);
+  });
+
+  test("tells which of its peers are none, stays ready, and says so in an event", () => {
+    const subject = networkWith({ routesTo: ["west", "east", "gone"] });
+    const east = networkWith({ cidr: "10.1.0.0/24" }, { name: "east", uid: uidOf("east") });
+    const west = networkWith(
+      { cidr: "10.2.0.0/24", routesTo: ["lan"] },
+      { name: "west", uid: uidOf("west") },
+    );
+    const decision = decideNetwork(facts({ network: subject, networks: [subject, east, west] }), NOW);
+    const message = "Network east does not name this one in its spec.routesTo. Network gone does not exist.";
+    expect(decision).toMatchObject({
+      status: {
+        conditions: [
+          { type: "Ready", status: "True" },
+          { type: "PeersReady", status: "False", reason: "PeerOneSided", message },
+        ],
+      },
+      announcements: [{ type: "Warning", reason: "PeerOneSided" }],
+    });
+  });
+
+  test("says when all of its peers are peers", () => {
+    const subject = networkWith({ routesTo: ["west"] });
+    const west = networkWith(
+      { cidr: "10.2.0.0/24", routesTo: ["lan"] },
+      { name: "west", uid: uidOf("west") },
+    );
+    expect(statusOf(facts({ network: subject, networks: [subject, west] })).conditions).toMatchObject([
+      { type: "Ready", status: "True" },
+      { type: "PeersReady", status: "True" },
+    ]);
   });
 
   test("in which an address was given twice says so, once", () => {
