@@ -40,8 +40,8 @@ spec: { cidr: 10.20.0.0/24 }
 
 export const openStage = async (testbed: Testbed): Promise<Stage> => {
   await testbed.kubectl(["apply", "-f", "-"], { stdin: PREREQUISITES });
-  // Twenty guests of one virtual CPU on two processors of one node.
-  const overcommit = { spec: { cpuOvercommitPercent: 2000 } };
+  // Many guests of one virtual CPU on the processors of one node.
+  const overcommit = { spec: { cpuOvercommitPercent: 10_000 } };
   for (const { name } of testbed.nodes) {
     await testbed.kubectl(["patch", "hypervisor", name, "--type=merge", "-p", JSON.stringify(overcommit)]);
   }

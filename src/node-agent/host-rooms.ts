@@ -7,9 +7,11 @@ import type { NodeAgentConfig } from "./config.ts";
 import { createDisks } from "./disks/index.ts";
 import { availableFirmwares, createDomains, type Domains, probeAcceleration } from "./domains/index.ts";
 import { createFilters, type Filters } from "./filters/index.ts";
+import { createFloating, type Floating } from "./floating/index.ts";
 import { runCommand } from "./host/command.ts";
 import { hostFacts, nodeAddresses } from "./host/facts.ts";
 import { createFiles, type Files } from "./host/files.ts";
+import { createInTurn } from "./host/in-turn.ts";
 import { type HostInterface, hostInterfaces, readDefaultRoute } from "./host/interfaces.ts";
 import type { NodeFacts } from "./hypervisor-status.ts";
 import type { AgentMetrics } from "./metrics.ts";
@@ -54,13 +56,15 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
   const { stateDirectory } = config;
   const roots = [stateDirectory, ...(config.importDirectory === undefined ? [] : [config.importDirectory])];
   const files = createFiles({ roots });
+  // Both hook into the same chains of iptables.
+  const iptablesInTurn = createInTurn();
+  const { floating, isFloating } = await knowingFloating(
+    createFloating({ run: runCommand, logger, device: config.floatingInterface, iptablesInTurn }),
+    signal,
+  );
   const interfaces = (): readonly HostInterface[] => hostInterfaces(isGuestDevice);
-  // A floating address is on an interface of the node, and is a guest's.
-  let floatingAddresses: ReadonlySet<string> = new Set();
-  const ownAddresses = (): readonly string[] =>
-    [...nodeAddresses(isGuestDevice), ...config.nodeAddresses].filter(
-      (address) => !floatingAddresses.has(address),
-    );
+  const ownAddresses = (): string[] => nodeAddresses(isGuestDevice).filter((address) => !isFloating(address));
+  const forbiddenAddresses = (): readonly string[] => [...ownAddresses(), ...config.nodeAddresses];
   let defaultRoute = await readDefaultRoute(runCommand, signal);
   const tunnelAddress = (): string | undefined =>
     chooseTunnelAddress(config.tunnelAddress, defaultRoute, interfaces());
@@ -70,7 +74,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     ...(config.importDirectory === undefined ? {} : { importDirectory: config.importDirectory }),
     ...(config.imageCacheBytes === undefined ? {} : { limits: { cacheBytes: config.imageCacheBytes } }),
     allowedDownloadNetworks: config.allowedDownloadNetworks,
-    nodeAddresses: ownAddresses,
+    nodeAddresses: forbiddenAddresses,
     run: runCommand,
     files,
     logger,
@@ -99,7 +103,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     return {
       ...fromLibvirt,
       tunnelAddress: tunnelAddress(),
-      host: await hostFacts({ files, diskPath: stateDirectory, ignored: isGuestDevice }),
+      host: await hostFacts({ files, diskPath: stateDirectory, addresses: ownAddresses() }),
       reservedMemoryMiB: config.reservedMemoryMiB,
       zone: config.zone,
       architecture: architectures[process.arch] ?? process.arch,
@@ -112,8 +116,9 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
   return {
     rooms,
     files,
-    filters: createFilters({ run: runCommand }),
-    nodeAddresses: ownAddresses,
+    filters: createFilters({ run: runCommand, inTurn: iptablesInTurn }),
+    floating,
+    nodeAddresses: forbiddenAddresses,
     tunnelAddress,
     facts,
     onFactsChange: (listener) => {
@@ -141,6 +146,23 @@ const createGuestProbes = (domains: Domains, logger: Logger, metrics: AgentMetri
     onResult: metrics.probeFinished,
     onTrouble: (uid, message) => logger.warn({ uid, message }, "cannot probe a guest"),
   });
+
+/** A floating address is on an interface of the node, and is a guest's: which ones these are has to be known. */
+const knowingFloating = async (room: Floating, signal: AbortSignal) => {
+  const known = new Set(await room.held({ signal }));
+  const floating: Floating = {
+    ...room,
+    hold: async (addresses, options) => {
+      for (const address of addresses) known.add(address);
+      await room.hold(addresses, options);
+    },
+    withdraw: async (addresses, options) => {
+      await room.withdraw(addresses, options);
+      for (const address of addresses) known.delete(address);
+    },
+  };
+  return { floating, isFloating: (address: string): boolean => known.has(address) };
+};
 
 const askLibvirt = async (libvirt: LibvirtClient, signal: AbortSignal) => ({
   firmwares: await availableFirmwares(libvirt, { signal }),

@@ -39,8 +39,13 @@ export const createNetworkMetrics = ({ registry }: Pick<Metrics, "registry">): N
     "vireo_filter_drift_total",
     "Differences in our rules and sets that somebody else had made.",
   );
+  const cut = counter(
+    "vireo_connections_cut_total",
+    "Connections of guests that were cut, no longer being allowed.",
+  );
   return {
     programmed: (wanted, outcome) => {
+      cut.inc(outcome.revoked);
       groups.set(wanted.groups.length);
       rules.set(wanted.groups.reduce((sum, { ingress, egress }) => sum + ingress.length + egress.length, 0));
       members.set(wanted.members.reduce((sum, { addresses }) => sum + addresses.length, 0));

@@ -5,6 +5,7 @@ import { createIpsets } from "../host/ipset/index.ts";
 import { createIptables } from "../host/iptables/index.ts";
 import { affectedGuests } from "./affected.ts";
 import { OWNER, SET_PREFIX } from "./owner.ts";
+import { type AffectedMachines, createRevocation } from "./revocation.ts";
 import { ipv4Rules, ipv6Rules } from "./rules.ts";
 import type { DesiredFilters, FilterOutcome } from "./types.ts";
 
@@ -58,8 +59,23 @@ export const createFilters = ({ run, inTurn: tables = createInTurn() }: FiltersO
   const ipv6 = createIptables({ run, program: "ip6tables", owner: OWNER });
   const sets = createIpsets({ run, prefix: SET_PREFIX });
   const inTurn = createInTurn();
+  const revocation = createRevocation({ run });
+  let before: DesiredFilters | undefined;
   /** Whether it is known what was in force before. */
   let continued = false;
+
+  const judgeConnections = async (
+    desired: DesiredFilters,
+    affected: AffectedMachines,
+    options: FiltersCallOptions,
+  ) => {
+    const remaining = new Set(desired.guests.map(({ tap }) => tap));
+    for (const gone of before?.guests.filter(({ tap }) => !remaining.has(tap)) ?? []) {
+      await revocation.forget(gone, desired, options);
+    }
+    if (affected.length === 0) return { revoked: 0, restored: 0 };
+    return revocation.revoke(desired, affected, options);
+  };
 
   /** Sets come before the rules that name them, and go after them. */
   const program = async (desired: DesiredFilters, options: FiltersSyncOptions): Promise<FilterOutcome> => {
@@ -69,12 +85,16 @@ export const createFilters = ({ run, inTurn: tables = createInTurn() }: FiltersO
     const [closed, filled] = await both(ipv6.sync(ipv6Rules, options), sets.sync(wanted.sets, options));
     const written = await ipv4.sync(wanted.tables, options);
     const pruned = await sets.prune(wanted.sets, options);
-    continued = true;
     const everybody = [...new Set(wanted.guests.map(({ vmUid }) => vmUid))].sort();
+    const affected = wasContinued ? affectedGuests(wanted, written.changed, filled.changed) : everybody;
+    const cut = await judgeConnections(desired, wasContinued ? affected : "all", options);
+    before = desired;
+    continued = true;
     return {
       changedChains: closed.changed.length + filled.changed.length + written.changed.length + pruned.length,
       repaired: closed.repaired + filled.repaired + written.repaired,
-      affectedGuests: wasContinued ? affectedGuests(wanted, written.changed, filled.changed) : everybody,
+      affectedGuests: affected,
+      ...cut,
     };
   };
 

@@ -99,4 +99,8 @@ export interface FilterOutcome {
    * in force before: in the first sync, and after a failure.
    */
   readonly affectedGuests: readonly string[];
+  /** Connections that were cut, since they are no longer allowed. */
+  readonly revoked: number;
+  /** Connections that may go on, since they are allowed again. */
+  readonly restored: number;
 }

@@ -24,14 +24,14 @@ export interface HostFactsOptions {
   readonly files: Pick<Files, "space">;
   /** A path on the file system that holds root disks; one of the roots of `files`. */
   readonly diskPath: string;
-  /** Names interfaces that are made for guests. */
-  readonly ignored: (name: string) => boolean;
+  /** The node's own; see nodeAddresses. */
+  readonly addresses: readonly string[];
 }
 
 /** Rejects when the path does not exist. */
-export const hostFacts = async ({ files, diskPath, ignored }: HostFactsOptions): Promise<HostFacts> => ({
+export const hostFacts = async ({ files, diskPath, addresses }: HostFactsOptions): Promise<HostFacts> => ({
   cpus: availableParallelism(),
   memoryMiB: Math.floor(totalmem() / MIB),
   diskMiB: Math.floor((await files.space(diskPath)).sizeBytes / MIB),
-  addresses: nodeAddresses(ignored),
+  addresses,
 });
