@@ -79,6 +79,7 @@ test("a machine lives from apply to deletion, and costs the controller two write
     "NetworkReady=True",
     "Ready=True",
     "Scheduled=True",
+    "SecurityGroupsReady=True",
     "StorageReady=True",
   ]);
   const writes = (await stage.writesTo("life")).slice(1);

@@ -1,12 +1,14 @@
 import type { Image } from "../../api/image.ts";
+import { contains, parseAddress } from "../../api/ipv4.ts";
 import { parseQuantity } from "../../api/quantity.ts";
+import { DEFAULT_GROUP } from "../../api/security-group.ts";
 import { sentence } from "../conditions.ts";
 import { flavorSizes } from "../flavor/sizes.ts";
 import { type ImageVerdict, isLocalRefusal, judgeImage, virtualSizeOf } from "../image/judge.ts";
 import { addressPool } from "../ipam/pool.ts";
 import { judgeKeyPair } from "../key-pair/judge.ts";
-import { judgeNetwork } from "../network/judge.ts";
-import type { UnplacedFacts } from "./observe.ts";
+import { judgeNetwork, numberOf } from "../network/judge.ts";
+import type { NetworkUse, UnplacedFacts } from "./observe.ts";
 
 /** Why a machine cannot be placed yet. */
 export interface Violation {
@@ -19,7 +21,13 @@ export interface Violation {
 }
 
 /** Conditions that must be True before a machine is placed, in the order of the status. */
-export const prerequisites = ["ImageReady", "FlavorReady", "KeyPairsReady", "NetworkReady"] as const;
+export const prerequisites = [
+  "ImageReady",
+  "FlavorReady",
+  "KeyPairsReady",
+  "NetworkReady",
+  "SecurityGroupsReady",
+] as const;
 export type Prerequisite = (typeof prerequisites)[number];
 
 /** One reason not to place a machine. */
@@ -131,6 +139,53 @@ const networksAreUsable: Find = ({ networks, allNetworks }) => {
   return undefined;
 };
 
+/** The Network's controller gives it one at once, unless something is wrong. */
+const networksHaveNumbers: Find = ({ networks, allNetworks }) => {
+  const waiting = networks.find(
+    ({ network }) => network !== undefined && numberOf(network, allNetworks) === undefined,
+  );
+  if (waiting === undefined) return undefined;
+  return missing("NetworkNotReady", `Network ${waiting.name} has no number yet; its status says why.`);
+};
+
+const allowedAddressesAreOfTheNetwork: Find = ({ networks }) => {
+  for (const use of networks) {
+    const problem = use.allowedAddresses
+      .map((address) => addressProblem(use, address))
+      .find((found) => found !== undefined);
+    if (problem !== undefined)
+      return lasting("InvalidAllowedAddress", `${problem} Make a machine with other allowedAddresses.`);
+  }
+  return undefined;
+};
+
+const addressProblem = ({ name, network }: NetworkUse, text: string): string | undefined => {
+  if (network === undefined) return undefined;
+  const { block, gateway } = addressPool(network.spec);
+  const address = parseAddress(text);
+  if (!contains(block, address))
+    return `spec.networks: allowed address ${text} is not in ${network.spec.cidr} of Network ${name}.`;
+  const roles = [
+    [gateway, "gateway"],
+    [block.first, "network address"],
+    [block.last, "broadcast address"],
+  ] as const;
+  const role = roles.find(([special]) => special === address)?.[1];
+  return role && `spec.networks: allowed address ${text} is the ${role} of Network ${name}.`;
+};
+
+const allowedAddressesAreNobodysOwn: Find = ({ networks }) => {
+  for (const { name, takenAddresses } of networks) {
+    const [taken] = takenAddresses;
+    if (taken !== undefined)
+      return passing(
+        "AllowedAddressTaken",
+        `spec.networks: allowed address ${taken} of Network ${name} was given to another machine. Delete that one, or make a machine with an address that is reserved in the Network (spec.reservedAddresses).`,
+      );
+  }
+  return undefined;
+};
+
 const networksHaveFreeAddresses: Find = ({ networks }) => {
   const full = networks.find(
     ({ network, freeAddress }) => network !== undefined && freeAddress === undefined,
@@ -140,6 +195,20 @@ const networksHaveFreeAddresses: Find = ({ networks }) => {
   return passing(
     "AddressesExhausted",
     `Network ${full.name} has no free address: all ${capacity} are given out. Delete machines that are not needed, or make a machine in another network.`,
+  );
+};
+
+/** The group default is not asked for: its controller makes it where it is missing. */
+const securityGroupsExist: Find = ({ machine, securityGroups }) => {
+  const absent = securityGroups
+    .filter(({ name, group }) => group === undefined && name !== DEFAULT_GROUP)
+    .map(({ name }) => name);
+  if (absent.length === 0) return undefined;
+  const subject =
+    absent.length === 1 ? `SecurityGroup ${absent[0]} does` : `SecurityGroups ${absent.join(", ")} do`;
+  return missing(
+    "SecurityGroupNotFound",
+    `${subject} not exist in namespace ${machine.metadata.namespace}. Make ${absent.length === 1 ? "it" : "them"} there, or take the name out of spec.securityGroups.`,
   );
 };
 
@@ -160,7 +229,11 @@ export const checks: readonly Check[] = [
   { condition: "KeyPairsReady", find: keyPairsHaveKeys },
   { condition: "NetworkReady", find: networksExist },
   { condition: "NetworkReady", find: networksAreUsable },
+  { condition: "NetworkReady", find: networksHaveNumbers },
+  { condition: "NetworkReady", find: allowedAddressesAreOfTheNetwork },
+  { condition: "NetworkReady", find: allowedAddressesAreNobodysOwn },
   { condition: "NetworkReady", find: networksHaveFreeAddresses },
+  { condition: "SecurityGroupsReady", find: securityGroupsExist },
 ];
 
 /** The first violation of each prerequisite that has one. */

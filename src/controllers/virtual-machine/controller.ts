@@ -3,6 +3,7 @@ import type { Image } from "../../api/image.ts";
 import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { KeyPair } from "../../api/key-pair.ts";
 import type { Network } from "../../api/network.ts";
+import type { SecurityGroup } from "../../api/security-group.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import {
   type Change,
@@ -79,6 +80,12 @@ const watchesOf = (stores: Stores) =>
     {
       store: stores.keyPairs,
       map: machinesAfterReference<KeyPair>(stores, ({ spec }, name) => spec.keyPairs.includes(name)),
+    },
+    {
+      store: stores.securityGroups,
+      map: machinesAfterReference<SecurityGroup>(stores, ({ spec }, name) =>
+        spec.securityGroups.includes(name),
+      ),
     },
   ] as const;
 

@@ -9,6 +9,8 @@ import type { Placement, Reservations } from "./reservations.ts";
 export interface Usage {
   resourcesOn(node: string): Resources;
   hasAddress(network: string, address: bigint): boolean;
+  /** May a machine send from it beside its own? Several may share one. */
+  isAllowedAddress(network: string, address: bigint): boolean;
   hasMacAddress(macAddress: string): boolean;
 }
 
@@ -43,6 +45,8 @@ export const createLedger = (machines: Store<VirtualMachine>, reservations: Rese
         resourcesOn: (node) => addResources(shown.resourcesOn(node), reserved.resourcesOn(node)),
         hasAddress: (network, address) =>
           shown.hasAddress(network, address) || reserved.hasAddress(network, address),
+        isAllowedAddress: (network, address) =>
+          shown.isAllowedAddress(network, address) || reserved.isAllowedAddress(network, address),
         hasMacAddress: (macAddress) =>
           shown.macAddresses.has(macAddress) || reserved.macAddresses.has(macAddress),
       };
@@ -55,6 +59,7 @@ class Count {
   readonly macAddresses = new Map<string, number>();
   readonly #nodes = new Map<string, Resources>();
   readonly #networks = new Map<string, Map<bigint, number>>();
+  readonly #allowed = new Map<string, Map<bigint, number>>();
 
   resourcesOn(node: string): Resources {
     return this.#nodes.get(node) ?? noResources;
@@ -62,6 +67,10 @@ class Count {
 
   hasAddress(network: string, address: bigint): boolean {
     return this.#networks.get(network)?.has(address) ?? false;
+  }
+
+  isAllowedAddress(network: string, address: bigint): boolean {
+    return this.#allowed.get(network)?.has(address) ?? false;
   }
 
   /** @param sign 1: the machine is there, -1: it is not any more */
@@ -72,14 +81,20 @@ class Count {
   add(nodeName: string, { flavor, interfaces }: Placement["allocation"], sign: 1 | -1): void {
     const combine = sign === 1 ? addResources : subtractResources;
     this.#nodes.set(nodeName, combine(this.resourcesOn(nodeName), flavor));
-    for (const { network, address, macAddress } of interfaces) {
-      const addresses = this.#networks.get(network) ?? new Map<bigint, number>();
-      this.#networks.set(network, addresses);
-      tally(addresses, parseAddress(address), sign);
+    for (const { network, address, macAddress, allowedAddresses } of interfaces) {
+      tally(countsOf(this.#networks, network), parseAddress(address), sign);
+      for (const allowed of allowedAddresses)
+        tally(countsOf(this.#allowed, network), parseAddress(allowed), sign);
       tally(this.macAddresses, macAddress, sign);
     }
   }
 }
+
+const countsOf = (networks: Map<string, Map<bigint, number>>, network: string): Map<bigint, number> => {
+  const counts = networks.get(network) ?? new Map<bigint, number>();
+  networks.set(network, counts);
+  return counts;
+};
 
 const tally = <K>(counts: Map<K, number>, key: K, sign: 1 | -1): void => {
   const count = (counts.get(key) ?? 0) + sign;

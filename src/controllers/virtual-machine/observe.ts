@@ -3,6 +3,8 @@ import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { Image } from "../../api/image.ts";
 import type { KeyPair } from "../../api/key-pair.ts";
 import type { Network } from "../../api/network.ts";
+import { parseAddress } from "../../api/ipv4.ts";
+import type { SecurityGroup } from "../../api/security-group.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
@@ -25,6 +27,8 @@ export interface UnplacedFacts {
   readonly networks: readonly NetworkUse[];
   /** All Networks, to see whether one overlaps another. */
   readonly allNetworks: readonly Network[];
+  /** Those that the machine names. */
+  readonly securityGroups: readonly NamedGroup[];
   readonly nodes: readonly Candidate[];
   /** A placement that was decided before and may have been written. */
   readonly reserved: Placement | undefined;
@@ -32,6 +36,11 @@ export interface UnplacedFacts {
   readonly unreadableMachines: number;
   /** Time since this process first saw the machine, in ms. */
   readonly seenForMs: number;
+}
+
+export interface NamedGroup {
+  readonly name: string;
+  readonly group: SecurityGroup | undefined;
 }
 
 export interface NetworkUse {
@@ -43,6 +52,8 @@ export interface NetworkUse {
   readonly macAddress: string;
   /** Further addresses that the machine may send from. */
   readonly allowedAddresses: readonly string[];
+  /** Those of allowedAddresses that another machine was given as its own. */
+  readonly takenAddresses: readonly string[];
 }
 
 /** A machine on a node. */
@@ -89,6 +100,10 @@ const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine
     keyPairs: spec.keyPairs.map((name) => ({ name, keyPair: stores.keyPairs.get({ namespace, name }) })),
     networks: spec.networks.map((wanted) => observeNetworkUse(stores, usage, uid, wanted)),
     allNetworks: stores.networks.list(),
+    securityGroups: spec.securityGroups.map((name) => ({
+      name,
+      group: stores.securityGroups.get({ namespace, name }),
+    })),
     nodes: hypervisors.map((hypervisor) =>
       candidateOf(hypervisor, usage.resourcesOn(hypervisor.metadata.name)),
     ),
@@ -105,12 +120,15 @@ const observeNetworkUse = (
   { name, allowedAddresses }: VirtualMachine["spec"]["networks"][number],
 ): NetworkUse => {
   const network = stores.networks.get({ name });
-  const isTaken = (address: bigint): boolean => usage.hasAddress(name, address);
+  const wanted = new Set(allowedAddresses.map(parseAddress));
+  const isTaken = (address: bigint): boolean =>
+    wanted.has(address) || usage.hasAddress(name, address) || usage.isAllowedAddress(name, address);
   return {
     name,
     network,
     freeAddress: network === undefined ? undefined : lowestFreeAddress(addressPool(network.spec), isTaken),
     macAddress: chooseMacAddress(vmUid, name, (macAddress) => usage.hasMacAddress(macAddress)),
     allowedAddresses,
+    takenAddresses: allowedAddresses.filter((address) => usage.hasAddress(name, parseAddress(address))),
   };
 };

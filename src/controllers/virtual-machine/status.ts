@@ -33,6 +33,7 @@ const satisfied: Readonly<Record<Prerequisite, string>> = {
   FlavorReady: "The flavor suits the image.",
   KeyPairsReady: "All key pairs that are asked for have a key.",
   NetworkReady: "The network has an address for the machine.",
+  SecurityGroupsReady: "All security groups that are named exist.",
 };
 
 const prerequisiteDrafts = (violations: ReadonlyMap<Prerequisite, Violation>): readonly Draft[] =>

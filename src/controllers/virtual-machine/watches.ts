@@ -1,5 +1,6 @@
 import type { KubernetesObject } from "../../api/meta.ts";
 import type { Hypervisor } from "../../api/hypervisor.ts";
+import type { Network } from "../../api/network.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import { type Change, isMoreThanStatus, keyOf, type ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
@@ -45,11 +46,16 @@ export const machinesAfterReference =
       .filter((machine) => refersTo(machine, key.name))
       .map(keyOf);
 
-/** A Network that comes or goes may end an overlap, also of others. Its own status does not matter. */
-export const machinesAfterNetwork = <T extends KubernetesObject>(
-  stores: Stores,
-  change: Change<T>,
-): readonly ObjectKey[] => (isMoreThanStatus(change) ? waitingMachines(stores) : []);
+/**
+ * A Network that comes, goes or is changed may end an overlap, also of others. Of
+ * its status only the number matters, which machines wait for; the count of its
+ * addresses changes with each machine.
+ */
+export const machinesAfterNetwork = (stores: Stores, change: Change<Network>): readonly ObjectKey[] => {
+  const { before, after } = change;
+  const isNumbered = before?.status?.vni !== after?.status?.vni;
+  return isNumbered || isMoreThanStatus(change) ? waitingMachines(stores) : [];
+};
 
 const unplaced = (stores: Stores): readonly VirtualMachine[] =>
   stores.virtualMachines.byIndex(BY_PLACEMENT, UNPLACED);

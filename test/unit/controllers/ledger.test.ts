@@ -51,6 +51,27 @@ const has = (ledger: Ledger, address: string): boolean =>
 const ONE = { vcpus: 1, memoryMiB: 512, diskMiB: 1024 };
 
 describe("The books", () => {
+  test("tell addresses that machines may share from those that are a machine's own", () => {
+    const allocation = allocationWith("10.0.0.2");
+    const sharing = (name: string): VirtualMachine =>
+      placedMachine(
+        {
+          allocation: {
+            ...allocation,
+            interfaces: allocation.interfaces.map((card) => ({ ...card, allowedAddresses: ["10.0.0.9"] })),
+          },
+        },
+        { name, uid: uidOf(name) },
+      );
+    const machines = createHandStore([sharing("a"), sharing("b")]);
+    const ledger = createLedger(machines.store, createReservations());
+    const isAllowed = (): boolean => ledger.usage().isAllowedAddress("lan", parseAddress("10.0.0.9"));
+    machines.remove("a");
+    expect([has(ledger, "10.0.0.9"), isAllowed()]).toEqual([false, true]);
+    machines.remove("b");
+    expect(isAllowed()).toBe(false);
+  });
+
   test("know what was there before them", () => {
     const ledger = createLedger(createHandStore([machineAt("a", "10.0.0.2")]).store, createReservations());
     expect(has(ledger, "10.0.0.2")).toBe(true);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
+import type { SecurityGroup } from "../../../src/api/security-group.ts";
 import { findViolations, type Prerequisite } from "../../../src/controllers/virtual-machine/checks.ts";
 import type { UnplacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
 import { unplacedFacts } from "./machine-facts.ts";
@@ -9,6 +10,8 @@ import {
   keyPairWith,
   machineWith,
   networkWith,
+  numberedNetwork,
+  securityGroupWith,
   uidOf,
 } from "./objects.ts";
 
@@ -20,7 +23,12 @@ const noNetwork = {
   freeAddress: undefined,
   macAddress: "02:00:00:00:00:01",
   allowedAddresses: [],
+  takenAddresses: [],
 };
+
+const lan = { ...noNetwork, network: numberedNetwork(), freeAddress: "10.0.0.2" };
+
+const groups: Readonly<Record<string, SecurityGroup>> = { web: securityGroupWith() };
 
 const failed = (reason: "Corrupt" | "AddressRefused" | "NotFound" | "FetchFailed", node = "node-1") => ({
   node,
@@ -123,21 +131,67 @@ const cases: readonly Case[] = [
     "a network that overlaps an older one",
     {
       allNetworks: [
-        networkWith(),
+        numberedNetwork(),
         networkWith({}, { name: "old", uid: uidOf("old"), creationTimestamp: "2025-01-01T00:00:00Z" }),
       ],
     },
     "NetworkReady",
-    "lasting CIDROverlap: Network lan: 10.0.0.0/24 overlaps 10.0.0.0/24 of the older Network old. Make a Network with other addresses.",
+    "lasting CIDROverlap: Network lan: 10.0.0.0/24 overlaps 10.0.0.0/24 of the older Network old, and nodes can have a route to one of them only. Set spec.reachableFromNodes of this Network or of that one to false.",
   ],
   [
     "a network without a free address",
     {
-      networks: [{ ...noNetwork, network: networkWith({ cidr: "10.0.0.0/30" }) }],
+      networks: [{ ...noNetwork, network: numberedNetwork({ cidr: "10.0.0.0/30" }) }],
       allNetworks: [],
     },
     "NetworkReady",
     "passing AddressesExhausted: Network lan has no free address: all 1 are given out. Delete machines that are not needed, or make a machine in another network.",
+  ],
+  [
+    "a network that has no number yet",
+    { networks: [{ ...lan, network: networkWith() }] },
+    "NetworkReady",
+    "missing NetworkNotReady: Network lan has no number yet; its status says why.",
+  ],
+  [
+    "a network whose number is that of an older one",
+    {
+      networks: [{ ...lan, network: numberedNetwork({ reachableFromNodes: false }) }],
+      allNetworks: [
+        numberedNetwork({}, { name: "old", uid: uidOf("old"), creationTimestamp: "2025-01-01T00:00:00Z" }),
+      ],
+    },
+    "NetworkReady",
+    "missing NetworkNotReady: Network lan has no number yet; its status says why.",
+  ],
+  ...[
+    ["10.0.1.9", "is not in 10.0.0.0/24 of Network lan"],
+    ["10.0.0.0", "is the network address of Network lan"],
+    ["10.0.0.1", "is the gateway of Network lan"],
+    ["10.0.0.255", "is the broadcast address of Network lan"],
+  ].map(([address = "", problem = ""]): Case => [
+    `an allowed address that ${problem}`,
+    { networks: [{ ...lan, allowedAddresses: ["10.0.0.9", address] }] },
+    "NetworkReady",
+    `lasting InvalidAllowedAddress: spec.networks: allowed address ${address} ${problem}. Make a machine with other allowedAddresses.`,
+  ]),
+  [
+    "an allowed address that another machine was given",
+    { networks: [{ ...lan, allowedAddresses: ["10.0.0.9"], takenAddresses: ["10.0.0.9"] }] },
+    "NetworkReady",
+    "passing AllowedAddressTaken: spec.networks: allowed address 10.0.0.9 of Network lan was given to another machine. Delete that one, or make a machine with an address that is reserved in the Network (spec.reservedAddresses).",
+  ],
+  [
+    "security groups that do not exist, but for the one that is made",
+    { securityGroups: ["web", "default", "db", "ssh"].map((name) => ({ name, group: groups[name] })) },
+    "SecurityGroupsReady",
+    "missing SecurityGroupNotFound: SecurityGroups db, ssh do not exist in namespace default. Make them there, or take the name out of spec.securityGroups.",
+  ],
+  [
+    "a security group that does not exist",
+    { securityGroups: [{ name: "db", group: undefined }] },
+    "SecurityGroupsReady",
+    "missing SecurityGroupNotFound: SecurityGroup db does not exist in namespace default. Make it there, or take the name out of spec.securityGroups.",
   ],
 ];
 

@@ -81,6 +81,7 @@ describe("A machine that can be placed", () => {
       "FlavorReady=True Valid",
       "KeyPairsReady=True Valid",
       "NetworkReady=True Valid",
+      "SecurityGroupsReady=True Valid",
       "Scheduled=True Placed",
     ]);
   });
@@ -127,6 +128,7 @@ describe("A machine that cannot be placed", () => {
       "FlavorReady=True Valid",
       "KeyPairsReady=True Valid",
       "NetworkReady=True Valid",
+      "SecurityGroupsReady=True Valid",
       "Scheduled=False Unschedulable",
     ]);
     expect(statusOf(decision).conditions[5]?.message).toBe(
@@ -143,6 +145,7 @@ describe("A machine that cannot be placed", () => {
       "FlavorReady=True Valid",
       "KeyPairsReady=True Valid",
       "NetworkReady=True Valid",
+      "SecurityGroupsReady=True Valid",
       "Scheduled=False PrerequisitesMissing",
     ]);
     expect(statusOf(decision).printableStatus).toBe("Pending");
@@ -253,6 +256,7 @@ describe("A machine on a node", () => {
       "FlavorReady=True Valid",
       "KeyPairsReady=True Valid",
       "NetworkReady=True Valid",
+      "SecurityGroupsReady=True Valid",
       "Scheduled=True Placed",
     ]);
   });

@@ -12,7 +12,7 @@ import {
   imageWith,
   keyPairWith,
   machineWith,
-  networkWith,
+  numberedNetwork,
 } from "./objects.ts";
 
 /** A machine that could be placed on node-1 at once. */
@@ -26,13 +26,15 @@ export const unplacedFacts = (changes: Partial<UnplacedFacts> = {}): UnplacedFac
   networks: [
     {
       name: "lan",
-      network: networkWith(),
+      network: numberedNetwork(),
       freeAddress: "10.0.0.2",
       macAddress: "02:00:00:00:00:01",
       allowedAddresses: [],
+      takenAddresses: [],
     },
   ],
-  allNetworks: [networkWith()],
+  allNetworks: [numberedNetwork()],
+  securityGroups: [],
   nodes: [candidateOf(hypervisorWith(), noResources)],
   reserved: undefined,
   unreadableMachines: 0,

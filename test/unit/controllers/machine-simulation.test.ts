@@ -14,7 +14,7 @@ import {
   imageWith,
   keyPairWith,
   machineWith,
-  networkWith,
+  numberedNetwork,
   uidOf,
 } from "./objects.ts";
 import {
@@ -49,7 +49,7 @@ beforeEach(async () => {
   put(server, flavors, flavorWith());
   put(server, images, imageWith());
   put(server, keyPairs, keyPairWith());
-  put(server, networks, networkWith());
+  put(server, networks, numberedNetwork());
 });
 
 afterEach(async () => {

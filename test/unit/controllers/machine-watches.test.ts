@@ -17,6 +17,7 @@ import {
   lostHypervisor,
   machineWith,
   networkWith,
+  numberedNetwork,
   placedMachine,
 } from "./objects.ts";
 
@@ -112,6 +113,12 @@ describe("A change of what machines refer to concerns", () => {
 
   test("all that wait when a network comes or goes, since that may end an overlap of others", () => {
     expect(names(machinesAfterNetwork(stores, change(networkWith(), undefined)))).toEqual(ALL_WAITING);
+  });
+
+  test("all that wait when a network is given its number", () => {
+    expect(names(machinesAfterNetwork(stores, change(networkWith(), numberedNetwork())))).toEqual(
+      ALL_WAITING,
+    );
   });
 
   test("nobody when only a network's own count has changed", () => {

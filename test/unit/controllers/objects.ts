@@ -6,6 +6,7 @@ import type { Image } from "../../../src/api/image.ts";
 import type { KeyPair } from "../../../src/api/key-pair.ts";
 import type { ObjectMeta } from "../../../src/api/meta.ts";
 import type { Network } from "../../../src/api/network.ts";
+import type { SecurityGroup } from "../../../src/api/security-group.ts";
 import { GUEST_FINALIZER, type VirtualMachine } from "../../../src/api/virtual-machine.ts";
 
 /** Objects for tests: complete, and different where the test says so. */
@@ -97,6 +98,22 @@ export const networkWith = (spec: Partial<Network["spec"]> = {}, meta: Meta = {}
     routesTo: [],
     ...spec,
   },
+});
+
+/** A Network that machines can be placed in. */
+export const numberedNetwork = (spec: Partial<Network["spec"]> = {}, meta: Meta = {}, vni = 1): Network => ({
+  ...networkWith(spec, meta),
+  status: { vni },
+});
+
+export const securityGroupWith = (
+  spec: Partial<SecurityGroup["spec"]> = {},
+  meta: Meta = {},
+): SecurityGroup => ({
+  apiVersion,
+  kind: "SecurityGroup",
+  metadata: namespacedMeta("web", meta),
+  spec: { ingress: [], logRefused: false, ...spec },
 });
 
 export const hypervisorWith = (
