@@ -8,7 +8,9 @@ import { CATEGORY } from "../../src/api/crd.ts";
 import { hypervisors } from "../../src/api/hypervisor.ts";
 import { images } from "../../src/api/image.ts";
 import { kinds } from "../../src/api/index.ts";
+import { floatingIps } from "../../src/api/floating-ip.ts";
 import { networks } from "../../src/api/network.ts";
+import { securityGroups } from "../../src/api/security-group.ts";
 import { virtualMachines } from "../../src/api/virtual-machine.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { APPLY_PATCH } from "./support/api-client.ts";
@@ -99,7 +101,9 @@ describe("the API server fills the defaults of", () => {
     };
     expect((await create(cluster, virtualMachines, manifest)).spec).toEqual({
       ...manifest.spec,
+      networks: [{ name: "default", allowedAddresses: [] }],
       keyPairs: [],
+      securityGroups: [],
       runStrategy: "Always",
       terminationGracePeriodSeconds: 60,
       firmware: "BIOS",
@@ -124,6 +128,34 @@ describe("the API server fills the defaults of", () => {
       dnsServers: [],
       mtu: 1450,
       reservedAddresses: [],
+      egress: "NAT",
+      reachableFromNodes: true,
+      routesTo: [],
+    });
+  });
+
+  test("a SecurityGroup", async () => {
+    const { spec: _, ...manifest } = validManifest(securityGroups, "bare");
+    expect((await create(cluster, securityGroups, manifest)).spec).toEqual({
+      ingress: [],
+      logRefused: false,
+    });
+  });
+
+  test("a rule of a SecurityGroup", async () => {
+    const manifest = { ...validManifest(securityGroups, "bare-rule"), spec: { ingress: [{}], egress: [{}] } };
+    expect((await create(cluster, securityGroups, manifest)).spec).toEqual({
+      ingress: [{ protocol: "any" }],
+      egress: [{ protocol: "any" }],
+      logRefused: false,
+    });
+  });
+
+  test("a FloatingIP", async () => {
+    const manifest = { ...validManifest(floatingIps, "bare"), spec: { pool: "public", targets: ["web-0"] } };
+    expect((await create(cluster, floatingIps, manifest)).spec).toEqual({
+      ...manifest.spec,
+      failback: "Never",
     });
   });
 
