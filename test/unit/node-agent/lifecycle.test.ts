@@ -245,3 +245,71 @@ test("failed starts in a row are counted", () => {
   expect(once.restarts).toBe(0);
   expect(recordStartFailure(once, "no", now).restarts).toBe(1);
 });
+
+describe("a liveness probe", () => {
+  const failed = { kind: "unhealthy", message: "cannot connect" } as const;
+  const machine = (changes: Partial<VirtualMachine["spec"]> = {}, status: GuestStatus = running) =>
+    machineWith({ spec: changes, status: { guest: status } });
+
+  test("that fails cuts the power of a guest that runs, and the record says why", () => {
+    const decision = decide({ machine: machine(), domain: on, liveness: failed, now }, nodeName);
+    expect(decision).toMatchObject({
+      step: { kind: "cut-power" },
+      guest: { livenessFailure: "cannot connect" },
+    });
+  });
+
+  test.each<[string, Parameters<typeof decide>[0], string]>([
+    [
+      "is not asked of a guest that is off",
+      { machine: machine(), domain: off("Crashed"), liveness: failed, now },
+      "start",
+    ],
+    [
+      "does not blame a paused guest",
+      { machine: machine(), domain: { ...on, powerState: "Paused" }, liveness: failed, now },
+      "keep",
+    ],
+    [
+      "does not take the time to shut down from a guest that is halted",
+      { machine: machine({ runStrategy: "Halted" }), domain: on, liveness: failed, now },
+      "press-power-button",
+    ],
+    [
+      "that failed before the agent was restarted still cuts the power",
+      { machine: machine({}, { ...running, livenessFailure: "x" }), domain: on, now },
+      "cut-power",
+    ],
+  ])("%s", (_, facts, step) => {
+    expect(decide(facts, nodeName).step.kind).toBe(step);
+  });
+
+  const cut = { ...running, livenessFailure: "cannot connect" };
+  test.each<[string, GuestStatus, ExitReason, ExitReason]>([
+    [
+      "ends the guest for that reason, though libvirt only knows that it was stopped",
+      cut,
+      "Stopped",
+      "LivenessProbeFailed",
+    ],
+    ["ends it for that reason when libvirt does not remember", cut, "Unknown", "LivenessProbeFailed"],
+    ["does not hide that the guest crashed first", cut, "Crashed", "Crashed"],
+    [
+      "does not hide that its owner stopped it",
+      { ...cut, shutdownRequestedAt: secondsAgo(5) },
+      "Stopped",
+      "Stopped",
+    ],
+  ])("%s", (_, before, exit, reason) => {
+    const after = observeGuest(before, off(exit), { nodeName, now });
+    expect(after.lastExit?.reason).toBe(reason);
+    expect(after).not.toHaveProperty("livenessFailure");
+  });
+
+  test("is forgotten when the guest starts again", () => {
+    const before = { ...ended("LivenessProbeFailed", 5), livenessFailure: "x" };
+    const after = observeGuest(before, on, { nodeName, now });
+    expect(after).toMatchObject({ powerState: "Running", restarts: 1 });
+    expect(after).not.toHaveProperty("livenessFailure");
+  });
+});

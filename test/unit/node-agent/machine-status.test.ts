@@ -3,7 +3,8 @@ import { findCondition } from "../../../src/api/condition.ts";
 import type { GuestStatus } from "../../../src/api/virtual-machine.ts";
 import { virtualMachines } from "../../../src/api/virtual-machine.ts";
 import type { Goal } from "../../../src/node-agent/lifecycle.ts";
-import { machineStatus, type StepOutcome } from "../../../src/node-agent/machine-status.ts";
+import { machineStatus, readinessSaid, type StepOutcome } from "../../../src/node-agent/machine-status.ts";
+import type { Finding } from "../../../src/node-agent/probes/types.ts";
 import { alreadySaid } from "../../../src/node-agent/report.ts";
 import { machineWith } from "./machines.ts";
 
@@ -94,6 +95,61 @@ describe("machineStatus", () => {
       (type) => findCondition(status.conditions, type) !== undefined,
     );
     expect(hints).toHaveLength(ready === "True" ? 0 : 1);
+  });
+
+  describe("with a readiness probe", () => {
+    const ready = (readiness: Finding, guest = on) => {
+      const report = { machine: machineWith(), generation: 1, goal: run, guest, outcome: done, now };
+      const { status } = machineStatus({ ...report, readiness });
+      return { printable: status.printableStatus, ...findCondition(status.conditions, "Ready") };
+    };
+    const notReady = { printable: "Running", status: "False", reason: "ReadinessProbeFailed" };
+
+    test.each<[string, Finding, object]>([
+      ["a guest that has answered is ready", { kind: "healthy" }, { status: "True", reason: "Running" }],
+      ["one that has not answered yet is not", { kind: "pending" }, notReady],
+      [
+        "one that fails is not, and the message says what was seen",
+        { kind: "unhealthy", message: "HTTP status 500" },
+        { ...notReady, message: "The guest runs, and its readiness probe fails: HTTP status 500." },
+      ],
+    ])("%s", (_, readiness, expected) => {
+      expect(ready(readiness)).toMatchObject(expected);
+    });
+
+    test.each<[string, Finding]>([
+      ["healthy", { kind: "healthy" }],
+      ["pending", { kind: "pending" }],
+      ["unhealthy", { kind: "unhealthy", message: "a: b." }],
+    ])("a fresh agent reads back what its predecessor said: %s", (_, readiness) => {
+      const report = { machine: machineWith(), generation: 1, goal: run, guest: on, outcome: done, now };
+      const { status } = machineStatus({ ...report, readiness });
+      expect(readinessSaid(machineWith({ status }))).toEqual(readiness);
+    });
+
+    test("what was said of a guest that is off, and what the controller says of a lost node, is no finding", () => {
+      const condition = {
+        type: "Ready",
+        observedGeneration: 1,
+        message: "",
+        lastTransitionTime: "2026-01-01T00:00:00Z",
+      };
+      const stopped = { ...condition, status: "True", reason: "Stopped" } as const;
+      const lost = { ...condition, status: "Unknown", reason: "NodeLost" } as const;
+      expect(readinessSaid(machineWith({ status: { guest: off, conditions: [stopped] } })).kind).toBe(
+        "pending",
+      );
+      expect(readinessSaid(machineWith({ status: { guest: on, conditions: [lost] } })).kind).toBe("pending");
+    });
+
+    test("a guest whose liveness probe failed is not ready, whatever the readiness probe says", () => {
+      expect(ready({ kind: "healthy" }, { ...on, livenessFailure: "cannot connect" })).toMatchObject({
+        printable: "Stopping",
+        status: "False",
+        reason: "LivenessProbeFailed",
+        message: expect.stringContaining("cannot connect"),
+      });
+    });
   });
 
   test("what only another image cures is stalled", () => {
