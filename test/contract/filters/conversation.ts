@@ -20,6 +20,8 @@ export const openConversation = async (
   const child = spawn("nsenter", [...enter, "socat", "-", `TCP4:${address}:${port},connect-timeout=5`], {
     stdio: ["pipe", "pipe", "inherit"],
   });
+  // It may end before it has read what it was told.
+  child.stdin.on("error", () => {});
   const lines = createInterface(child.stdout);
   return {
     say: async (line) => {
@@ -29,6 +31,8 @@ export const openConversation = async (
       return echo;
     },
     [Symbol.asyncDispose]: async () => {
+      // A connection that was refused has ended by itself.
+      if (child.exitCode !== null || child.signalCode !== null) return;
       const ended = once(child, "exit");
       child.kill("SIGKILL");
       await ended;
