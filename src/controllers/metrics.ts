@@ -9,6 +9,8 @@ export type SchedulingResult = "placed" | "unschedulable" | "prerequisites_missi
 /** The controller's own series, beside those of the runtime. */
 export interface ControllerMetrics {
   readonly schedulingAttempts: Counter<"result">;
+  /** operation: create, update or delete. */
+  readonly addressSliceWrites: Counter<"operation">;
   /** reason: why the machine before lost the address. */
   readonly floatingIpFailovers: Counter<"reason">;
   readonly floatingIpFailoverSeconds: Histogram;
@@ -19,6 +21,12 @@ export const createControllerMetrics = (registry: Registry): ControllerMetrics =
     name: "vireo_scheduling_attempts_total",
     help: "Attempts to place a machine, by what became of them.",
     labelNames: ["result"] as const,
+    registers: [registry],
+  }),
+  addressSliceWrites: new Counter({
+    name: "vireo_address_slice_writes_total",
+    help: "Writes of AddressSlices, by what was done. Every node hears of each.",
+    labelNames: ["operation"] as const,
     registers: [registry],
   }),
   floatingIpFailovers: new Counter({
@@ -54,6 +62,14 @@ export const registerStoreMetrics = (registry: Registry, stores: () => Stores | 
       }
       this.reset();
       for (const [status, count] of counts) this.set({ status }, count);
+    },
+  });
+  void new Gauge({
+    name: "vireo_address_slices",
+    help: "AddressSlices that there are.",
+    registers,
+    collect() {
+      this.set(stores()?.addressSlices.list().length ?? 0);
     },
   });
   registerNetworkMetrics(registers, stores);

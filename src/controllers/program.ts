@@ -17,6 +17,7 @@ import {
   systemClock,
   type Task,
 } from "../kube/index.ts";
+import { createAddressSliceController } from "./address-slice/controller.ts";
 import type { ControllerConfig } from "./config.ts";
 import type { ControllerContext, Stores } from "./context.ts";
 import { createFlavorController } from "./flavor/controller.ts";
@@ -120,6 +121,7 @@ const tasksOf = (context: ControllerContext): Readonly<Record<string, Task>> => 
     securityGroup: createSecurityGroupController(context),
     hypervisor: createHypervisorController(context),
     virtualMachine: createVirtualMachineController(context),
+    addressSlice: createAddressSliceController(context),
     floatingIp: createFloatingIpController(context),
     floatingIpPool: createFloatingIpPoolController(context),
   }).map(([name, controller]) => [`controller ${name}`, (signal: AbortSignal) => controller.run(signal)]);

@@ -53,12 +53,14 @@ const ONE = { vcpus: 1, memoryMiB: 512, diskMiB: 1024 };
 describe("The books", () => {
   test("tell addresses that machines may share from those that are a machine's own", () => {
     const allocation = allocationWith("10.0.0.2");
+    const [card] = allocation.interfaces;
+    if (card === undefined) throw new Error("no card");
     const sharing = (name: string): VirtualMachine =>
       placedMachine(
         {
           allocation: {
             ...allocation,
-            interfaces: allocation.interfaces.map((card) => ({ ...card, allowedAddresses: ["10.0.0.9"] })),
+            interfaces: [{ ...card, allowedAddresses: ["10.0.0.9"] }],
           },
         },
         { name, uid: uidOf(name) },

@@ -131,7 +131,7 @@ describe("A machine that cannot be placed", () => {
       "SecurityGroupsReady=True Valid",
       "Scheduled=False Unschedulable",
     ]);
-    expect(statusOf(decision).conditions[5]?.message).toBe(
+    expect(statusOf(decision).conditions[6]?.message).toBe(
       "The only node cannot take the machine: node-1 is cordoned (spec.unschedulable).",
     );
     expect(decision.requeueAfterMs).toBeUndefined();

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { AddressSlice } from "../../../src/api/address-slice.ts";
 import type { Condition } from "../../../src/api/condition.ts";
 import type { Flavor } from "../../../src/api/flavor.ts";
 import type { CachedImageStatus, Hypervisor, HypervisorStatus } from "../../../src/api/hypervisor.ts";
@@ -115,6 +116,12 @@ export const securityGroupWith = (
   metadata: namespacedMeta("web", meta),
   spec: { ingress: [], logRefused: false, ...spec },
 });
+
+export const addressSliceWith = (
+  name: string,
+  spec: AddressSlice["spec"],
+  meta: Meta = {},
+): AddressSlice => ({ apiVersion, kind: "AddressSlice", metadata: clusterMeta(name, meta), spec });
 
 export const hypervisorWith = (
   status: Partial<HypervisorStatus> = {},
