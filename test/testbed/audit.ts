@@ -20,7 +20,8 @@ const auditEventSchema = z.object({
     .optional(),
   responseStatus: z.object({ code: z.int() }).optional(),
   requestReceivedTimestamp: z.string(),
-  requestObject: z.unknown(),
+  /** Absent when the request had no body, as a deletion may. */
+  requestObject: z.unknown().optional(),
 });
 
 export type AuditEvent = z.infer<typeof auditEventSchema>;

@@ -1,9 +1,12 @@
+import { isDeepStrictEqual } from "node:util";
+
 import {
   type CachedImageStatus,
   type Hypervisor,
   hypervisors,
   SYSTEM_NAMESPACE,
 } from "../../../src/api/hypervisor.ts";
+import { groupNamesOf, type SecurityGroup, securityGroups } from "../../../src/api/security-group.ts";
 import { type VirtualMachine, virtualMachines } from "../../../src/api/virtual-machine.ts";
 import {
   createHeartbeat,
@@ -11,10 +14,13 @@ import {
   createController,
   createStore,
   done,
+  formatKey,
+  keyOf,
   type KubeConfig,
   runTogether,
   silentLogger,
 } from "../../../src/kube/index.ts";
+import { createEnforcedGroups } from "../../../src/node-agent/enforced-groups.ts";
 import { hypervisorStatus } from "../../../src/node-agent/hypervisor-status.ts";
 import { machineStatus } from "../../../src/node-agent/machine-status.ts";
 import { alreadySaid, FIELD_MANAGER } from "../../../src/node-agent/report.ts";
@@ -74,8 +80,15 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
     logger,
   });
 
+  const groups = createStore({ client, resource: securityGroups, logger });
+  const enforced = createEnforcedGroups(
+    () => own.get({ name: nodeName }),
+    () => new Date(),
+  );
+
   const sayNode = async (hypervisor: Hypervisor): Promise<void> => {
-    const apply = hypervisorStatus(hypervisor, nodeFacts(options), new Date());
+    const facts = { ...nodeFacts(options), securityGroups: enforced.list() };
+    const apply = hypervisorStatus(hypervisor, facts, new Date());
     await client.applyStatus(hypervisors, apply, writing);
   };
   const reporter = createController({
@@ -102,6 +115,23 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
       return done;
     },
   });
+  const toNode = () => [{ name: nodeName }];
+  const rules = createController({
+    name: "fake-rules",
+    logger,
+    watches: [
+      { store: machines, map: toNode },
+      { store: groups, map: toNode },
+    ],
+    reads: [own],
+    reconcile: async (key) => {
+      enforced.record(groupsOf(machines.list(), groups.list()));
+      const hypervisor = own.get(key);
+      const said = hypervisor?.status?.securityGroups ?? [];
+      if (hypervisor !== undefined && !isDeepStrictEqual(said, enforced.list())) await sayNode(hypervisor);
+      return done;
+    },
+  });
   const heartbeat = createHeartbeat({
     client,
     namespace: SYSTEM_NAMESPACE,
@@ -117,9 +147,11 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
       {
         machines: (task) => machines.run(task),
         own: (task) => own.run(task),
+        groups: (task) => groups.run(task),
         heartbeat: (task) => heartbeat.run(task),
         reporter: (task) => reporter.run(task),
         guests: (task) => guests.run(task),
+        rules: (task) => rules.run(task),
       },
       signal,
     );
@@ -139,8 +171,20 @@ const nodeFacts = ({ cpus = 8, memoryMiB = 16_384, images = [] }: FakeAgentOptio
   versions: {},
   images,
   tunnelAddress: "192.0.2.10",
-  securityGroups: [],
 });
+
+/** The groups that these machines are in. */
+const groupsOf = (
+  machines: readonly VirtualMachine[],
+  groups: readonly SecurityGroup[],
+): readonly SecurityGroup[] => {
+  const used = new Set(
+    machines.flatMap(({ metadata, spec }) =>
+      groupNamesOf(spec.securityGroups).map((name) => `${metadata.namespace}/${name}`),
+    ),
+  );
+  return groups.filter((group) => used.has(formatKey(keyOf(group))));
+};
 
 const reportOf = (machine: VirtualMachine, nodeName: string) => {
   const isLeaving = machine.metadata.deletionTimestamp !== undefined;
