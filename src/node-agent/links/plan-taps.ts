@@ -41,13 +41,11 @@ export const planTap = (
   const tuned = connected && isTuned({ kind: "tap", device }, observed.settings);
   const connect: Step[] = planGateway(device, gateway, existing);
   if (!connected) connect.push({ kind: "raise-device", device });
-  // A new hardware address empties the neighbour table, and a device that is down has no routes.
-  const before = connected
-    ? observed
-    : { ...observed, neighbours: [], routes: withoutRoutes(observed, device) };
+  // Writing the hardware address empties the neighbour table, even if it is the same.
+  const neighbours = configured ? observed.neighbours : [];
   connect.push(
-    ...planNeighbours(device, want, before),
-    ...planRoutes(device, want, before, peersOf),
+    ...planNeighbours(device, want, neighbours),
+    ...planRoutes(device, want, observed, peersOf),
     ...planRule(device, want.vni, observed),
   );
   return { make, tune: tuned ? [] : [{ kind: "tap", device }], forward: [], connect };
@@ -69,15 +67,16 @@ const planGateway = (device: string, gateway: string, existing: ObservedDevice |
   ];
 };
 
-const withoutRoutes = ({ routes }: ObservedLinks, device: string): ObservedLinks["routes"] =>
-  routes.filter((route) => route.device !== device);
-
 const addressesOf = ({ address, allowedAddresses }: AllocatedInterface): readonly string[] => [
   ...new Set([address, ...allowedAddresses]),
 ];
 
 /** Permanent, so that the node asks no guest by ARP, and no guest can teach it a wrong answer. */
-const planNeighbours = (device: string, want: AllocatedInterface, { neighbours }: ObservedLinks): Step[] => {
+const planNeighbours = (
+  device: string,
+  want: AllocatedInterface,
+  neighbours: ObservedLinks["neighbours"],
+): Step[] => {
   const { macAddress } = want;
   const addresses = addressesOf(want);
   const own = neighbours.filter((neighbour) => neighbour.device === device);

@@ -34,7 +34,7 @@ const option = (name: string, value: string | number | undefined): readonly (str
   value === undefined ? [] : [name, value];
 
 const routeWords = ({ table, destination, device, gateway, source }: Route): readonly (string | number)[] => [
-  destination.includes("/") ? destination : `${destination}/32`,
+  destination,
   ...option("via", gateway),
   ...option("dev", device),
   ...option("src", source),
@@ -116,10 +116,10 @@ export const renderForwarding = (steps: readonly ForwardingStep[]): string =>
     ),
   );
 
+const settingLines = (tuning: Tuning): readonly string[] => {
+  if ("device" in tuning) word(tuning.device);
+  return Object.entries(settingsOf(tuning)).map(([key, value]) => `${key} = ${value}`);
+};
+
 /** Standard input for `sysctl --load=-`. */
-export const renderSettings = (tunings: readonly Tuning[]): string =>
-  textOf(
-    tunings.flatMap((tuning) =>
-      Object.entries(settingsOf(tuning)).map(([key, value]) => `${word(key)} = ${value}`),
-    ),
-  );
+export const renderSettings = (tunings: readonly Tuning[]): string => textOf(tunings.flatMap(settingLines));

@@ -48,6 +48,16 @@ const tapSettings = (tap: string): Settings => ({
   [`net.ipv4.neigh.${tap}.proxy_delay`]: 0,
 });
 
+/**
+ * No rp_filter: what comes from a Network to another comes by the receiver's
+ * tunnel, and the way back leads into the sender's. Loose is not enough, since
+ * for a device without an address the kernel takes it for strict.
+ */
+const tunnelSettings = (device: string): Settings => ({
+  ...routedDevice(device),
+  [`net.ipv4.conf.${device}.rp_filter`]: 0,
+});
+
 /** Names of settings (sysctl(8)) and what they are to be. */
 export const settingsOf = (tuning: Tuning): Settings => {
   switch (tuning.kind) {
@@ -58,7 +68,7 @@ export const settingsOf = (tuning: Tuning): Settings => {
     case "tap":
       return tapSettings(tuning.device);
     case "vxlan":
-      return routedDevice(tuning.device);
+      return tunnelSettings(tuning.device);
   }
 };
 

@@ -4,7 +4,14 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 
 import type { AllocatedInterface } from "../../../src/api/virtual-machine.ts";
 import { CommandError, type RunCommand } from "../../../src/node-agent/host/command.ts";
-import { createLinks, ForeignDeviceError, type Links, tapName } from "../../../src/node-agent/links/index.ts";
+import {
+  createLinks,
+  ForeignDeviceError,
+  type Links,
+  type NodeNetworks,
+  tapName,
+} from "../../../src/node-agent/links/index.ts";
+import { settingsOf } from "../../../src/node-agent/links/settings.ts";
 import { startNetworkNamespace, type NetworkNamespace } from "../../testbed/network-namespace.ts";
 import { GUEST_DEVICE, startPacketGuest } from "../../testbed/packet-guest.ts";
 import { makeTemporaryDirectory } from "../../testbed/temporary-directory.ts";
@@ -21,13 +28,24 @@ const interfaceOf = (host: number, changes: Partial<AllocatedInterface> = {}): A
   gateway: "10.0.0.1",
   dnsServers: [],
   mtu: 1450,
+  vni: 7,
+  allowedAddresses: [],
   ...changes,
 });
+
+/** The Network of all taps here, on a node without others. */
+const ownNetwork: NodeNetworks = {
+  tunnelAddress: "192.0.2.1",
+  vxlanPort: 14_789,
+  nodes: [],
+  networks: [{ vni: 7, cidr: "10.0.0.0/24", mtu: 1450, reachableFromNodes: true, peers: [], remote: [] }],
+};
 
 /** What the links room may change, as iproute2 prints it; without what the kernel counts and measures. */
 const stateOf = async (node: NetworkNamespace): Promise<string> =>
   [
     await node.run(["ip", "-details", "address", "show"]),
+    await node.run(["ip", "rule", "show"]),
     await node.run(["ip", "route", "show", "table", "all"]),
     await node.run(["ip", "neighbour", "show", "nud", "permanent"]),
   ]
@@ -58,6 +76,10 @@ describe("links, with the kernel's own devices", () => {
     directory = await makeTemporaryDirectory("links");
     node = await startNetworkNamespace({ name: "node", directory });
     started = [node];
+    // As every node has one. It is of no use to the guests, but where they cannot be answered otherwise.
+    await node.run(["ip", "link", "add", "uplink", "type", "bridge"]);
+    await node.run(["ip", "link", "set", "uplink", "up"]);
+    await node.run(["ip", "route", "add", "default", "dev", "uplink"]);
     links = createLinks({ run: node.runCommand });
     await links.setUp({ signal });
   });
@@ -74,6 +96,8 @@ describe("links, with the kernel's own devices", () => {
     await guest(BETA, "beta", interfaceOf(12));
     const payload = String(1450 - 28);
     await alpha.run(["ping", "-c", "1", "-W", "5", "-M", "do", "-s", payload, "10.0.0.12"]);
+    // The way back from the gateway is the Network's, not the tap's.
+    await links.syncNetworks(ownNetwork, { signal });
     await alpha.run(["ping", "-c", "1", "-W", "5", "10.0.0.1"]);
     await node.run(["ping", "-c", "1", "-W", "5", "10.0.0.12"]);
     const neighbours = await alpha.run(["ip", "neighbour", "show", "dev", GUEST_DEVICE]);
@@ -108,13 +132,15 @@ describe("links, with the kernel's own devices", () => {
     });
     const wanted = {
       [`net.ipv4.conf.${tap?.name}.proxy_arp`]: "1",
-      [`net.ipv4.conf.${tap?.name}.rp_filter`]: "1",
+      [`net.ipv4.conf.${tap?.name}.rp_filter`]: "2",
+      [`net.ipv4.conf.${tap?.name}.src_valid_mark`]: "1",
       [`net.ipv4.conf.${tap?.name}.forwarding`]: "1",
       [`net.ipv4.conf.${tap?.name}.accept_redirects`]: "0",
       [`net.ipv4.conf.${tap?.name}.send_redirects`]: "0",
       [`net.ipv4.neigh.${tap?.name}.proxy_delay`]: "0",
       [`net.ipv6.conf.${tap?.name}.disable_ipv6`]: "1",
       "net.ipv4.ip_forward": "1",
+      "net.ipv4.fwmark_reflect": "1",
     };
     for (const [key, value] of Object.entries(wanted)) {
       expect(`${key} = ${await setting(node, key)}`).toBe(`${key} = ${value}`);
@@ -153,8 +179,18 @@ describe("links, with the kernel's own devices", () => {
     ["lost its address", [["ip", "link", "set", tap, "address", "02:02:02:02:02:02"]]],
     ["was taken down", [["ip", "link", "set", tap, "down"]]],
     ["was deleted", [["ip", "link", "delete", tap]]],
-    ["lost its route", [["ip", "route", "delete", "10.0.0.11/32", "dev", tap]]],
-    ["has a route too many", [["ip", "route", "add", "10.0.0.77/32", "dev", tap]]],
+    ["lost its route", [["ip", "route", "delete", "10.0.0.11/32", "dev", tap, "table", "1000007"]]],
+    [
+      "has a route too many",
+      [["ip", "route", "add", "10.0.0.77/32", "dev", tap, "table", "1000007", "proto", "86"]],
+    ],
+    ["lost its rule", [["ip", "rule", "delete", "iif", tap]]],
+    [
+      "has a rule too many",
+      [["ip", "rule", "add", "priority", "1001", "iif", tap, "lookup", "1000008", "protocol", "86"]],
+    ],
+    ["has another group", [["ip", "link", "set", tap, "group", "3"]]],
+    ["lost its own address", [["ip", "address", "delete", "10.0.0.1/32", "dev", tap]]],
     ["lost its neighbour", [["ip", "neighbour", "delete", "10.0.0.11", "dev", tap]]],
     [
       "has a wrong neighbour",
@@ -182,7 +218,11 @@ describe("links, with the kernel's own devices", () => {
     ["has a gateway too many", [["ip", "address", "add", "10.7.0.1/32", "dev", "vireo-gw"]]],
     ["lost the gateways' device", [["ip", "link", "delete", "vireo-gw"]]],
     ["answers no ARP", [["sysctl", "-q", "-w", `net.ipv4.conf.${tap}.proxy_arp=0`]]],
-    ["believes any sender", [["sysctl", "-q", "-w", `net.ipv4.conf.${tap}.rp_filter=0`]]],
+    ["looks at no way back", [["sysctl", "-q", "-w", `net.ipv4.conf.${tap}.rp_filter=0`]]],
+    ["forgets marks", [["sysctl", "-q", "-w", `net.ipv4.conf.${tap}.src_valid_mark=0`]]],
+    ["speaks IPv6", [["sysctl", "-q", "-w", `net.ipv6.conf.${tap}.disable_ipv6=0`]]],
+    ["sends redirects", [["sysctl", "-q", "-w", `net.ipv4.conf.${tap}.send_redirects=1`]]],
+    ["answers ARP late", [["sysctl", "-q", "-w", `net.ipv4.neigh.${tap}.proxy_delay=80`]]],
     ["is on a node that does not forward", [["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]]],
   ])("a machine whose tap %s is repaired", async (_what, damage) => {
     const want = { vmUid: ALPHA, interfaces: [interfaceOf(11)] };
@@ -197,12 +237,13 @@ describe("links, with the kernel's own devices", () => {
         .join("\n");
     const before = await comparable();
     for (const argv of damage) await node.run(argv);
-    await links.ensure(want, { signal });
+    // A fresh agent's: a running one believes the kernel's settings for a while.
+    await createLinks({ run: node.runCommand }).ensure(want, { signal });
     expect(await comparable()).toBe(before);
-    for (const key of ["proxy_arp", "rp_filter", "forwarding"]) {
-      expect(`${key} ${await setting(node, `net.ipv4.conf.${tap}.${key}`)}`).toBe(`${key} 1`);
+    const settings = { ...settingsOf({ kind: "tap", device: tap }), ...settingsOf({ kind: "node" }) };
+    for (const [key, value] of Object.entries(settings)) {
+      expect(`${key} ${await setting(node, key)}`).toBe(`${key} ${value}`);
     }
-    expect(await setting(node, "net.ipv4.ip_forward")).toBe("1");
   });
 
   test("an agent killed at any program of ensure leaves what the next one completes or removes", async () => {
@@ -222,7 +263,7 @@ describe("links, with the kernel's own devices", () => {
         );
       await links.setUp({ signal });
       await links.ensure(want, { signal });
-      await node.run(["ip", "route", "get", "10.0.0.11"]);
+      expect(await node.run(["ip", "route", "show", "table", "1000007"])).toContain(`10.0.0.11 dev ${tap}`);
       await links.remove(ALPHA, { signal });
       expect(await node.run(["ip", "-brief", "link", "show", "type", "tun"])).toBe("");
       if (finished) break;

@@ -3,6 +3,7 @@ import fc from "fast-check";
 
 import {
   isGuestDevice,
+  isOwnVxlan,
   isTapName,
   parseTapAlias,
   tapAlias,
@@ -39,6 +40,10 @@ test.each([
   ["vtap0123456789g", false],
   ["tap0", false],
   ["vireo-u0", false],
+  ["vvx1", true],
+  ["vvx16383", true],
+  ["vvx16384", false],
+  ["vvx01", false],
   ["eth0", false],
 ])("%s is made for guests: %s", (name, expected) => {
   expect(isGuestDevice(name)).toBe(expected);
@@ -46,8 +51,8 @@ test.each([
 
 describe("a tap's alias", () => {
   test("says what it was made of", () => {
-    const owner = { vmUid: UID, gateway: "10.0.0.1" };
-    expect(tapAlias(owner)).toBe(`vireo:${UID}:10.0.0.1`);
+    const owner = { vmUid: UID, gateway: "10.0.0.1", vni: 7 };
+    expect(tapAlias(owner)).toBe(`vireo:${UID}:10.0.0.1:7`);
     expect(parseTapAlias(tapAlias(owner))).toEqual(owner);
   });
 
@@ -55,11 +60,35 @@ describe("a tap's alias", () => {
     ["", "is empty"],
     ["uplink to rack 4", "is somebody else's"],
     [`vireo:${UID}`, "lacks the gateway"],
-    [`vireo:${UID}:10.0.0.1:x`, "goes on"],
-    [`vireo:${UID.toUpperCase()}:10.0.0.1`, "has a UID in capitals"],
-    [`vireo:../../etc:10.0.0.1`, "has a path in place of a UID"],
-    [`vireo:${UID}:10.0.0.1\nlink delete eth0`, "has a second line"],
+    [`vireo:${UID}:10.0.0.1`, "lacks the Network's number"],
+    [`vireo:${UID}:10.0.0.1:x`, "has a word in place of the Network's number"],
+    [`vireo:${UID}:10.0.0.1:7:8`, "goes on"],
+    [`vireo:${UID.toUpperCase()}:10.0.0.1:7`, "has a UID in capitals"],
+    [`vireo:../../etc:10.0.0.1:7`, "has a path in place of a UID"],
+    [`vireo:${UID}:10.0.0.1:7\nlink delete eth0`, "has a second line"],
   ])("%j is not ours: it %s", (alias) => {
     expect(parseTapAlias(alias)).toBeUndefined();
   });
+});
+
+test.each([
+  ["one of its group", { group: 0x560007 }, true],
+  ["one of its alias, whose group somebody changed", { alias: "vireo:7", group: 3 }, true],
+  ["one of neither", {}, false],
+  ["a bridge", { kind: "bridge", group: 0x560007 }, false],
+  ["one of another Network's group", { group: 0x560008 }, false],
+  ["one of another name", { name: "vxlan7", group: 0x560007 }, false],
+])("a VXLAN device is known as ours: %s", (_what, changes, expected) => {
+  const device = {
+    name: "vvx7",
+    kind: "vxlan",
+    alias: undefined,
+    macAddress: undefined,
+    mtu: 1450,
+    up: true,
+    group: 0,
+    addresses: [],
+    vxlan: undefined,
+  };
+  expect(isOwnVxlan({ ...device, ...changes })).toBe(expected);
 });

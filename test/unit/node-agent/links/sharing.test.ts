@@ -1,10 +1,11 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
 
-import { type LinkDriver, sharingObservations } from "../../../../src/node-agent/links/driver.ts";
-import type { Plan } from "../../../../src/node-agent/links/plan.ts";
+import type { LinkDriver } from "../../../../src/node-agent/links/driver.ts";
+import { sharingObservations } from "../../../../src/node-agent/links/sharing.ts";
+import type { Plan } from "../../../../src/node-agent/links/steps.ts";
+import { emptyNode, nothing } from "./kernel.ts";
 
 const signal = new AbortController().signal;
-const nothing: Plan = { make: [], tune: [], connect: [] };
 const something: Plan = { ...nothing, make: [{ kind: "add-gateway-device" }] };
 
 describe("an observation of the links", () => {
@@ -22,7 +23,7 @@ describe("an observation of the links", () => {
     const real: LinkDriver = {
       observe: async () => {
         looks += 1;
-        return { devices: [], forwarding: true, routes: [], neighbours: [] };
+        return emptyNode;
       },
       apply: async (plan) => {
         if (fail) throw new Error("no");
