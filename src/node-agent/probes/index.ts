@@ -35,7 +35,7 @@ export interface ProbesOptions {
   readonly now: () => Date;
   /** Called with each result. */
   readonly onResult: (probe: ProbeKind, result: ProbeResult["kind"]) => void;
-  /** Called when the node itself could not probe. */
+  /** Called when the node itself cannot probe, once for each reason in a row. */
   readonly onTrouble: (vmUid: string, message: string) => void;
   /** How many probes over the network run at once. Default 32. */
   readonly networkSlots?: number;
@@ -67,6 +67,7 @@ export const createProbes = (options: ProbesOptions): Probes => {
   const start = (kind: ProbeKind, probe: Probe, guest: ProbedGuest, initial: Finding): Watch => {
     const { vmUid, startedAt } = guest;
     const agent = createAgentProbe(vmUid, options.askAgent, timing);
+    let trouble: string | undefined;
     return startWatch({
       probe,
       initial,
@@ -75,7 +76,9 @@ export const createProbes = (options: ProbesOptions): Probes => {
       timing,
       onResult: (result) => {
         options.onResult(kind, result.kind);
-        if (result.kind === "unknown") options.onTrouble(vmUid, result.message);
+        const troubleBefore = trouble;
+        trouble = result.kind === "unknown" ? result.message : undefined;
+        if (trouble !== undefined && trouble !== troubleBefore) options.onTrouble(vmUid, trouble);
       },
       onFinding: () => listeners.forEach((listener) => listener(vmUid)),
     });
