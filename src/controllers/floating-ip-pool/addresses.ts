@@ -1,5 +1,5 @@
 import type { FloatingIpPool } from "../../api/floating-ip-pool.ts";
-import { contains, formatAddress, overlap, parseAddress, parseCidr } from "../ipam/ipv4.ts";
+import { contains, formatAddress, overlap, parseAddress, parseCidr } from "../../api/ipv4.ts";
 
 /** Addresses without a gap, ends included. */
 interface Range {
