@@ -79,9 +79,12 @@ const zoneRules = ({ vni, furtherAddresses, gateways, peers, ...rest }: LocalNet
     ...peersOf.map((peer) => `-s ${source} -d ${peer}`),
   ];
   const sources = [cidr, ...furtherAddresses];
+  // What comes from other nodes by this Network's tunnel, and was tracked there in the same zone.
+  const fromPeers = peers.map((peer) => `-s ${cidrOf(peer)} -d ${cidr} ${zone(Math.min(vni, peer.vni))}`);
   return [
     ...gateways.map((gateway) => `-d ${gateway} -j CT --zone-orig ${conntrackZone(vni)}`),
     ...sources.flatMap(between),
+    ...sortedUnique(fromPeers),
     ...furtherAddresses.map((address) => `-s ${cidr} -d ${address} ${zone(vni)}`),
     ...sources.map((source) => `-s ${source} -j CT --zone-orig ${conntrackZone(vni)}`),
   ];
