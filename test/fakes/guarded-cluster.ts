@@ -1,5 +1,5 @@
 import type { DesiredFilters, FilterRule } from "../../src/node-agent/filters/types.ts";
-import { tapName } from "../../src/node-agent/links/index.ts";
+import { type NodeNetworks, tapName } from "../../src/node-agent/links/index.ts";
 import { guestUid } from "../testbed/packet-network.ts";
 
 /** Guests, their groups and their Networks, as a user thinks of them: for tests of who may reach whom. */
@@ -17,6 +17,8 @@ export interface GuardedNetwork {
   readonly gateway: string;
   /** Numbers of the Networks that it routes to; both sides say so. */
   readonly routesTo: readonly number[];
+  /** Whether nodes, and what is behind them, have a way to its guests. Default: no. */
+  readonly reachableFromNodes?: boolean;
   /** Default NAT. */
   readonly egress?: "NAT" | "None";
 }
@@ -38,9 +40,14 @@ export interface GuardedGroup {
   readonly egress: readonly FilterRule[];
 }
 
-const hasMembersSeenFrom = (cluster: GuardedCluster, vni: number): readonly GuardedGuest[] => {
-  const seen = [vni, ...(cluster.networks.find((network) => network.vni === vni)?.routesTo ?? [])];
-  return cluster.guests.filter((guest) => seen.includes(guest.vni));
+const addressesOf = ({ address, allowedAddresses = [] }: GuardedGuest): readonly string[] => [
+  address,
+  ...allowedAddresses,
+];
+
+const guestsSeenFrom = (cluster: GuardedCluster, vni: number): readonly GuardedGuest[] => {
+  const seen = new Set([vni, ...(cluster.networks.find((network) => network.vni === vni)?.routesTo ?? [])]);
+  return cluster.guests.filter((guest) => seen.has(guest.vni));
 };
 
 /** What the agent of one node would tell its filter. */
@@ -77,12 +84,29 @@ export const desiredOn = (cluster: GuardedCluster, node: number): DesiredFilters
     cluster.networks.map(({ vni }) => ({
       groupUid: name,
       vni,
-      addresses: hasMembersSeenFrom(cluster, vni)
+      addresses: guestsSeenFrom(cluster, vni)
         .filter(({ groups }) => groups.includes(name))
-        .flatMap(({ address, allowedAddresses = [] }) => [address, ...allowedAddresses]),
+        .flatMap(addressesOf),
     })),
   ),
   nodeAddresses: cluster.nodes,
   tunnelAddress: cluster.nodes[node],
   vxlanPort: 14_789,
+});
+
+/** What the agent of one node would tell its links. */
+export const routesOn = (cluster: GuardedCluster, node: number): NodeNetworks => ({
+  tunnelAddress: cluster.nodes[node] ?? "",
+  vxlanPort: 14_789,
+  nodes: cluster.nodes.filter((_address, index) => index !== node),
+  networks: cluster.networks.map(({ vni, cidr, routesTo, reachableFromNodes = false }) => ({
+    vni,
+    cidr,
+    mtu: 1450,
+    reachableFromNodes,
+    peers: routesTo,
+    remote: cluster.guests
+      .filter((guest) => guest.vni === vni && guest.node !== node)
+      .map(({ address, node: place }) => ({ address, nodeAddress: cluster.nodes[place] ?? "" })),
+  })),
 });

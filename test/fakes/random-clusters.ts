@@ -54,7 +54,9 @@ const remotes = (blocks: readonly string[]): fc.Arbitrary<FilterRule["remote"]> 
 
 const rules = (blocks: readonly string[]): fc.Arbitrary<readonly FilterRule[]> =>
   fc.array(
-    fc.tuple(what, remotes(blocks)).map(([left, remote]) => ({ ...left, remote })),
+    fc
+      .tuple(what, remotes(blocks))
+      .map(([subject, remote]): FilterRule => Object.assign({ remote }, subject)),
     { maxLength: 3 },
   );
 
@@ -83,7 +85,7 @@ export const clusters = ({
       ...guests.map((guest) =>
         fc
           .uniqueArray(fc.constantFrom(...GROUP_NAMES), { minLength: 1, maxLength: 3 })
-          .map((groups) => ({ ...guest, groups })),
+          .map((groups): GuardedGuest => Object.assign({ groups }, guest)),
       ),
     ),
   });

@@ -84,6 +84,8 @@ const any: FilterRule = { protocol: "any", remote: { kind: "any" } };
 const ssh: FilterRule = { protocol: 6, ports: { first: 22, last: 22 }, remote: { kind: "any" } };
 const fromMembers: FilterRule = { protocol: "any", remote: { kind: "group", uid: "default" } };
 
+const inDefault = (guest: Omit<GuardedGuest, "groups">): GuardedGuest => ({ ...guest, groups: ["default"] });
+
 /** All in the group `default`, which lets its members in and everything out. */
 const cluster: GuardedCluster = {
   nodes: NODES,
@@ -93,7 +95,7 @@ const cluster: GuardedCluster = {
     { name: "ssh", ingress: [ssh], egress: [any] },
     { name: "silent", ingress: [], egress: [] },
   ],
-  guests: guests.map((guest) => ({ ...guest, groups: ["default"] })),
+  guests: guests.map(inDefault),
 };
 
 const named = (name: string, from: GuardedCluster = cluster): GuardedGuest => {
@@ -106,6 +108,8 @@ const withGroups = (name: string, groups: readonly string[]): GuardedCluster => 
   ...cluster,
   guests: cluster.guests.map((guest) => (guest.name === name ? { ...guest, groups } : guest)),
 });
+
+const withoutRoutes = (network: GuardedCluster["networks"][number]) => ({ ...network, routesTo: [] });
 
 const tcp = (port: number): Attempt => ({ protocol: "tcp", port });
 const blue11 = named("guest-1-11");
@@ -127,7 +131,7 @@ describe("what a change of rules does to connections", () => {
   const ssh11 = withGroups("guest-1-11", ["ssh"]);
   const apart: GuardedCluster = {
     ...cluster,
-    networks: networks.map((network) => ({ ...network, routesTo: [] })),
+    networks: networks.map(withoutRoutes),
   };
   const cases: readonly (readonly [
     string,
