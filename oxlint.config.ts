@@ -9,7 +9,7 @@ import { defineConfig } from "oxlint";
  * Rooms of the node agent do not import rooms, and each is entered by its
  * index.ts only. One file, main.ts, wires implementations together.
  */
-const rooms = ["domains", "disks", "cloud-init", "links", "filters", "probes"] as const;
+const rooms = ["domains", "disks", "cloud-init", "links", "filters", "probes", "floating"] as const;
 
 const hostOnly = ["node:child_process", "child_process", "node:fs", "node:fs/promises", "fs", "fs/promises"];
 const clientOnly = ["@kubernetes/client-node"];

@@ -12,7 +12,7 @@ export const FENCED = "vireo.dev/fenced";
 export interface Renewal {
   /** Names the time since the Lease was taken. Another term: the Lease was lost in between. */
   readonly term: string;
-  /** The Lease was ours before this renewal, of this process or of one before it, and nobody fenced it. */
+  /** The term began before this process first looked at the Lease: what a predecessor held is still held. */
   readonly continued: boolean;
 }
 
@@ -37,7 +37,15 @@ const termOf = ({ metadata, spec }: Lease): string => `${metadata.uid}/${spec.le
 export const createFencingLease = (options: FencingLeaseOptions): FencingLease => {
   const { client, namespace, name, identity } = options;
   let known: Lease | undefined;
+  let hasLooked = false;
+  /** The term that a predecessor left. */
+  let inherited: string | undefined;
 
+  const renewal = (lease: Lease): Renewal => {
+    known = lease;
+    const term = termOf(lease);
+    return { term, continued: term === inherited };
+  };
   const spec = (transitions: number, isNew: boolean) => {
     const time = microTime((options.clock ?? systemClock).now());
     return {
@@ -50,19 +58,20 @@ export const createFencingLease = (options: FencingLeaseOptions): FencingLease =
   };
   const make = async (signal: AbortSignal): Promise<Renewal> => {
     const metadata = { namespace, name, ...(options.labels !== undefined && { labels: options.labels }) };
-    known = await client.create(leases, { metadata, spec: spec(1, true) }, { signal });
-    return { term: termOf(known), continued: false };
+    return renewal(await client.create(leases, { metadata, spec: spec(1, true) }, { signal }));
   };
   const renewKnown = async (lease: Lease, signal: AbortSignal): Promise<Renewal> => {
-    const continued = lease.spec.holderIdentity === identity;
-    const transitions = (lease.spec.leaseTransitions ?? 0) + (continued ? 0 : 1);
+    const isOurs = lease.spec.holderIdentity === identity;
+    const transitions = (lease.spec.leaseTransitions ?? 0) + (isOurs ? 0 : 1);
     const { resourceVersion, uid } = lease.metadata;
-    const patch = { metadata: { resourceVersion, uid }, spec: spec(transitions, !continued) };
-    known = await client.mergePatch(leases, { namespace, name }, patch, { signal });
-    return { term: termOf(known), continued };
+    const patch = { metadata: { resourceVersion, uid }, spec: spec(transitions, !isOurs) };
+    return renewal(await client.mergePatch(leases, { namespace, name }, patch, { signal }));
   };
   const look = async (signal: AbortSignal): Promise<Renewal> => {
     const lease = await client.get(leases, { namespace, name }, { signal });
+    // Later looks may find what a renewal of this process did whose answer was lost.
+    if (!hasLooked && lease?.spec.holderIdentity === identity) inherited = termOf(lease);
+    hasLooked = true;
     return lease === undefined ? make(signal) : renewKnown(lease, signal);
   };
 
