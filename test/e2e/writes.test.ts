@@ -2,9 +2,11 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
 import { type AuditFilter, readAuditLog } from "../testbed/audit.ts";
 import { networks } from "../../src/api/network.ts";
+import { virtualMachines } from "../../src/api/virtual-machine.ts";
+import { guestOf } from "./support/guest.ts";
 import { manifests } from "./support/manifests.ts";
 import { countReconciles, untilReconciled } from "./support/metrics.ts";
-import { startStage, type Stage } from "./support/stage.ts";
+import { conditionOf, startStage, type Stage } from "./support/stage.ts";
 
 /**
  * What a machine costs the API server: counted from its audit log, refused
@@ -98,6 +100,20 @@ describe("a machine on a node that holds the image", () => {
     await stage.patchMachine("counted", { runStrategy: "Always" });
     await stage.untilStatus("counted", "Running");
     expect((await writesOn("counted")).slice(before.length)).toEqual([AGENT_STATUS]);
+  }, 120_000);
+
+  test("crashes for two writes: its end, before it is started again, and that it runs", async () => {
+    const before = await writesOn("counted");
+    await (await guestOf(stage, "counted")).crash();
+    const again = await stage.until(
+      virtualMachines,
+      "counted",
+      ({ status }) => status?.guest?.restarts === 1 && status.guest.powerState === "Running",
+    );
+    expect((await writesOn("counted")).slice(before.length)).toEqual([AGENT_STATUS, AGENT_STATUS]);
+    const { lastExit, startedAt = "" } = again.status?.guest ?? {};
+    expect(conditionOf(again, "Ready")?.status).toBe("True");
+    expect(Date.parse(lastExit?.at ?? "")).toBeLessThanOrEqual(Date.parse(startedAt));
   }, 120_000);
 
   test("is deleted for four writes: asked to stop, off, released, finalizer", async () => {
