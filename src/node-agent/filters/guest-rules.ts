@@ -42,22 +42,33 @@ const senderRules = ({ macAddress, address, allowedAddresses }: GuestFilter): re
   "-j DROP",
 ];
 
-/** Tries the groups one after the other, and refuses what none of them allows. */
-const decide = (guest: GuestFilter, groups: readonly FilterGroup[], chains: readonly string[]) => [
-  ...chains.map((chain) => `-j ${chain}`),
-  ...(groups.some(({ logRefused }) => logRefused) ? [logRule(guest)] : []),
-  "-j DROP",
-];
+/** What the chains of a tap follow from. */
+export interface TapInUse {
+  readonly guest: GuestFilter;
+  /** Uids of the guest's groups that there are. */
+  readonly groups: readonly string[];
+  readonly logRefused: boolean;
+}
+
+export const tapOf = (guest: GuestFilter, groups: Groups): TapInUse => {
+  const own = groupsOf(guest, groups);
+  return {
+    guest,
+    groups: own.map(({ uid }) => uid),
+    logRefused: own.some(({ logRefused }) => logRefused),
+  };
+};
 
 /** The chains of one tap. */
-export const tapChains = (guest: GuestFilter, groups: Groups): readonly NamedChain[] => {
-  const own = groupsOf(guest, groups);
-  const through = (chainOf: (uid: string, vni: number) => string): readonly string[] =>
-    decide(
-      guest,
-      own,
-      own.map(({ uid }) => chainOf(uid, guest.vni)),
-    );
+export type TapRules = readonly NamedChain[];
+
+/** They try the groups one after the other, and refuse what none of them allows. */
+export const tapRules = ({ guest, groups, logRefused }: TapInUse): TapRules => {
+  const through = (chainOf: (uid: string, vni: number) => string): readonly string[] => [
+    ...groups.map((uid) => `-j ${chainOf(uid, guest.vni)}`),
+    ...(logRefused ? [logRule(guest)] : []),
+    "-j DROP",
+  ];
   return [
     [senderChain(guest.tap), senderRules(guest)],
     [egressChain(guest.tap), through(groupEgressChain)],

@@ -6,7 +6,7 @@ import { createIptables } from "../host/iptables/index.ts";
 import { affectedGuests } from "./affected.ts";
 import { OWNER, SET_PREFIX } from "./owner.ts";
 import { type AffectedMachines, createRevocation } from "./revocation.ts";
-import { ipv4Rules, ipv6Rules } from "./rules.ts";
+import { createRuleWriter, ipv6Rules } from "./rules.ts";
 import type { DesiredFilters, FilterOutcome } from "./types.ts";
 
 export type {
@@ -58,6 +58,7 @@ export const createFilters = ({ run, inTurn: tables = createInTurn() }: FiltersO
   const ipv4 = createIptables({ run, program: "iptables", owner: OWNER, inTurn: tables });
   const ipv6 = createIptables({ run, program: "ip6tables", owner: OWNER });
   const sets = createIpsets({ run, prefix: SET_PREFIX });
+  const ipv4Rules = createRuleWriter();
   const inTurn = createInTurn();
   const revocation = createRevocation({ run });
   let before: DesiredFilters | undefined;

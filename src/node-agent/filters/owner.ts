@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 import type { ChainOwner } from "../host/iptables/index.ts";
 
@@ -9,8 +9,8 @@ export const OWNER: ChainOwner = { prefix: "VIREO-", tag: "vireo" };
 /** Of all our sets, which have at most 31 characters. */
 export const SET_PREFIX = "vireo-";
 
-const hash = (...parts: readonly string[]): string =>
-  createHash("sha256").update(parts.join("\n")).digest("hex").slice(0, 16);
+/** Stands for what is too long for a name. */
+const digest = (...parts: readonly string[]): string => hash("sha256", parts.join("\n")).slice(0, 16);
 
 /** Where the built-in chain of the same name jumps to. */
 export const hookChain = (builtIn: string): string => OWNER.prefix + builtIn;
@@ -33,17 +33,17 @@ export const networkChain = (vni: number): string => `${OWNER.prefix}NET-${vni}`
 
 /** What a group allows guests of a Network; shared by all their taps. */
 export const groupIngressChain = (uid: string, vni: number): string =>
-  `${OWNER.prefix}SI-${hash(uid, String(vni))}`;
+  `${OWNER.prefix}SI-${digest(uid, String(vni))}`;
 export const groupEgressChain = (uid: string, vni: number): string =>
-  `${OWNER.prefix}SE-${hash(uid, String(vni))}`;
+  `${OWNER.prefix}SE-${digest(uid, String(vni))}`;
 /** What a group allows this node's address. */
-export const groupHairpinChain = (uid: string): string => `${OWNER.prefix}SH-${hash(uid)}`;
+export const groupHairpinChain = (uid: string): string => `${OWNER.prefix}SH-${digest(uid)}`;
 
 /** The addresses of all nodes. */
 export const NODES_SET = `${SET_PREFIX}nodes`;
 
 /** Members of a group that guests of a Network may see. */
-export const membersSet = (uid: string, vni: number): string => `${SET_PREFIX}m-${hash(uid, String(vni))}`;
+export const membersSet = (uid: string, vni: number): string => `${SET_PREFIX}m-${digest(uid, String(vni))}`;
 
 /** Blocks of a rule. The content makes the name: a set of blocks never changes. */
-export const blocksSet = (entries: readonly string[]): string => `${SET_PREFIX}n-${hash(...entries)}`;
+export const blocksSet = (entries: readonly string[]): string => `${SET_PREFIX}n-${digest(...entries)}`;

@@ -3,7 +3,7 @@ import type { AddressSet, AddressSets } from "../host/ipset/index.ts";
 import type { Hook, RuleSet, Rules } from "../host/iptables/index.ts";
 import { isAddress } from "./blocks.ts";
 import { groupRules, type GroupRules } from "./group-rules.ts";
-import { dispatchChains, groupsOf, type Groups, tapChains } from "./guest-rules.ts";
+import { dispatchChains, groupsOf, type Groups, tapOf, type TapRules, tapRules } from "./guest-rules.ts";
 import {
   gatewayRules,
   HAIRPIN,
@@ -14,8 +14,9 @@ import {
   natRules,
   rawRules,
 } from "./network-rules.ts";
+import { remembering } from "./remember.ts";
 import { EGRESS_CHAIN, hookChain, INGRESS_CHAIN, ISOLATION_CHAIN, NODES_SET, SENDER_CHAIN } from "./owner.ts";
-import type { DesiredFilters, GuestFilter } from "./types.ts";
+import type { DesiredFilters, FilterGroup, GuestFilter } from "./types.ts";
 import {
   ECHO_REQUEST,
   FROM_GUEST,
@@ -96,17 +97,23 @@ const inputRules = (networks: readonly LocalNetwork[], desired: DesiredFilters):
   ];
 };
 
-/** The rules of each group, for each Network in which a guest here is in it. */
+/** What the rules of a group follow from, as guests of one Network see it. */
+interface GroupInUse {
+  readonly group: FilterGroup;
+  readonly vni: number;
+  readonly nodeAddress: string | undefined;
+}
+
+/** Each group, for each Network in which a guest here is in it. */
 const groupsInUse = (
   guests: readonly GuestFilter[],
   groups: Groups,
   nodeAddress: string | undefined,
-): ReadonlyMap<string, GroupRules> => {
-  const used = new Map<string, GroupRules>();
+): ReadonlyMap<string, GroupInUse> => {
+  const used = new Map<string, GroupInUse>();
   for (const guest of guests) {
     for (const group of groupsOf(guest, groups)) {
-      const key = groupKey(group.uid, guest.vni);
-      if (!used.has(key)) used.set(key, groupRules(group, guest.vni, nodeAddress));
+      used.set(groupKey(group.uid, guest.vni), { group, vni: guest.vni, nodeAddress });
     }
   }
   return used;
@@ -127,16 +134,17 @@ const addressSet = (addresses: readonly string[]): AddressSet => ({
   entries: new Set(addresses.filter(isAddress)),
 });
 
-const setsOf = (used: Iterable<GroupRules>, desired: DesiredFilters): AddressSets => {
-  const sets = new Map<string, AddressSet>([[NODES_SET, addressSet(desired.nodeAddresses)]]);
+/** The addresses that each set of addresses is to hold. */
+const addressesOf = (
+  used: readonly GroupRules[],
+  desired: DesiredFilters,
+): ReadonlyMap<string, readonly string[]> => {
   const members = indexMembers(desired);
-  for (const rules of used) {
-    for (const [name, blocks] of rules.blocks) sets.set(name, blocks);
-    for (const { name, groupUid, vni } of rules.members) {
-      if (!sets.has(name)) sets.set(name, addressSet(members.get(groupKey(groupUid, vni)) ?? []));
-    }
+  const addresses = new Map<string, readonly string[]>([[NODES_SET, desired.nodeAddresses]]);
+  for (const { name, groupUid, vni } of used.flatMap((rules) => rules.members)) {
+    addresses.set(name, members.get(groupKey(groupUid, vni)) ?? []);
   }
-  return sets;
+  return addresses;
 };
 
 const localNetworks = ({ networks, guests }: DesiredFilters): readonly LocalNetwork[] => {
@@ -150,43 +158,53 @@ const filterRules = (
   desired: DesiredFilters,
   networks: readonly LocalNetwork[],
   guests: readonly GuestFilter[],
-  groups: Groups,
-  used: Iterable<GroupRules>,
+  used: readonly GroupRules[],
+  taps: readonly TapRules[],
 ): RuleSet => ({
   chains: new Map([
     [hookChain("FORWARD"), forwardRules],
     [hookChain("INPUT"), inputRules(networks, desired)],
     ...isolationChains(networks),
     ...dispatchChains(guests, HAIRPIN),
-    ...[...used].flatMap((rules) => rules.chains),
-    ...guests.flatMap((guest) => tapChains(guest, groups)),
+    ...used.flatMap((rules) => rules.chains),
+    ...taps.flat(),
   ]),
   hooks: filterHooks,
 });
 
 /**
- * Rules for IPv4. The order and repetitions of the input do not matter. Throws
- * RangeError when two guests want one tap, and for values that are no words of a rule.
+ * Makes the rules for IPv4, and remembers for the next time what it made of
+ * each group and each guest. The order and repetitions of the input do not
+ * matter. Throws RangeError when two guests want one tap, and for values that
+ * are no words of a rule.
  */
-export const ipv4Rules = (desired: DesiredFilters): NodeRules => {
-  const guests = uniqueByKey(desired.guests, ({ tap }) => tap, "tap");
-  const groups: Groups = new Map(
-    uniqueByKey(desired.groups, ({ uid }) => uid, "group").map((group) => [group.uid, group]),
+export const createRuleWriter = (): ((desired: DesiredFilters) => NodeRules) => {
+  const writeGroups = remembering(({ group, vni, nodeAddress }: GroupInUse) =>
+    groupRules(group, vni, nodeAddress),
   );
-  const networks = localNetworks(desired);
-  const inUse = groupsInUse(guests, groups, desired.tunnelAddress);
-  const used = [...inUse.values()];
-  return {
-    tables: {
-      raw: rawRules(networks),
-      mangle: mangleRules(),
-      nat: natRules(networks, desired.tunnelAddress),
-      filter: filterRules(desired, networks, guests, groups, used),
-    },
-    sets: setsOf(used, desired),
-    guests,
-    groups,
-    inUse,
+  const writeTaps = remembering(tapRules);
+  const writeSets = remembering(addressSet);
+  return (desired) => {
+    const guests = uniqueByKey(desired.guests, ({ tap }) => tap, "tap");
+    const groups: Groups = new Map(
+      uniqueByKey(desired.groups, ({ uid }) => uid, "group").map((group) => [group.uid, group]),
+    );
+    const networks = localNetworks(desired);
+    const inUse = writeGroups(groupsInUse(guests, groups, desired.tunnelAddress));
+    const used = [...inUse.values()];
+    const taps = writeTaps(new Map(guests.map((guest) => [guest.tap, tapOf(guest, groups)])));
+    return {
+      tables: {
+        raw: rawRules(networks),
+        mangle: mangleRules(),
+        nat: natRules(networks, desired.tunnelAddress),
+        filter: filterRules(desired, networks, guests, used, [...taps.values()]),
+      },
+      sets: new Map([...writeSets(addressesOf(used, desired)), ...used.flatMap(({ blocks }) => blocks)]),
+      guests,
+      groups,
+      inUse,
+    };
   };
 };
 

@@ -15,9 +15,10 @@ const fill = (name: string, { entries }: AddressSet): readonly string[] =>
   [...entries].map((entry) => `add ${name} ${entry}`);
 
 export const sameSet = (one: AddressSet, other: AddressSet): boolean =>
-  one.type === other.type &&
-  one.entries.size === other.entries.size &&
-  [...one.entries].every((entry) => other.entries.has(entry));
+  one === other ||
+  (one.type === other.type &&
+    one.entries.size === other.entries.size &&
+    [...one.entries].every((entry) => other.entries.has(entry)));
 
 /** The names of wanted sets that are missing or hold something else. */
 export const differingSets = (wanted: AddressSets, present: AddressSets): readonly string[] =>
@@ -25,6 +26,18 @@ export const differingSets = (wanted: AddressSets, present: AddressSets): readon
     const existing = present.get(name);
     return existing !== undefined && sameSet(set, existing) ? [] : [name];
   });
+
+/** The one line that makes the set hold what it should, if one is enough. */
+const singleChange = (name: string, set: AddressSet, existing: AddressSet): string | undefined => {
+  if (Math.abs(set.entries.size - existing.entries.size) !== 1) return undefined;
+  const added = [...set.entries.difference(existing.entries)];
+  const removed = [...existing.entries.difference(set.entries)];
+  const [line] = [
+    ...added.map((entry) => `add ${name} ${entry}`),
+    ...removed.map((entry) => `del ${name} ${entry}`),
+  ];
+  return added.length + removed.length === 1 ? line : undefined;
+};
 
 /**
  * A set that exists gets its new content at one moment: rules that use it see
@@ -39,6 +52,8 @@ const renew = (
   if (existing === undefined) return [create(name, set), ...fill(name, set)];
   // Sets of two types cannot change places; the name tells the type, so that this is somebody's damage.
   if (existing.type !== set.type) return [`destroy ${name}`, create(name, set), ...fill(name, set)];
+  const single = singleChange(name, set, existing);
+  if (single !== undefined) return [single];
   const next = temporarySet(prefix);
   return [create(next, set), ...fill(next, set), `swap ${next} ${name}`, `destroy ${next}`];
 };

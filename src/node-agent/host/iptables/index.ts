@@ -61,8 +61,10 @@ export const createIptables = (options: IptablesOptions): Iptables => {
 
   const look = async (wanted: Rules, signal: AbortSignal) => {
     const observed = await driver.observe(signal);
-    const drift = known === undefined ? {} : plan(owner, known, observed);
-    return { changes: plan(owner, wanted, observed), repaired: chainsOf(drift).length };
+    const changes = plan(owner, wanted, observed);
+    // What differs from rules that were written already is somebody else's doing.
+    const drift = known === undefined ? {} : known === wanted ? changes : plan(owner, known, observed);
+    return { changes, repaired: chainsOf(drift).length };
   };
   const compare = async (wanted: Rules, { signal, verify = false }: IptablesSyncOptions) => {
     const changes = verify || known === undefined ? undefined : planFromKnown(owner, wanted, known);

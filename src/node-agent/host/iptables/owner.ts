@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 import type { ChainOwner, Hook } from "./types.ts";
 
@@ -39,10 +39,13 @@ export const fingerprintOf = ({ tag }: ChainOwner, rule: string): string | undef
   return mark?.tag === tag ? mark.fingerprint : undefined;
 };
 
-/** The fingerprints of a chain's rules, in their order. */
+/** The fingerprints of a chain's rules, in their order: each is made of the rule and the fingerprint before it. */
 export const fingerprints = (chain: string, rules: readonly string[]): readonly string[] => {
-  const hash = createHash("sha256").update(chain);
-  return rules.map((rule) => hash.update(`\n${rule}`).copy().digest("hex").slice(0, 16));
+  let before = chain;
+  return rules.map((rule) => {
+    before = hash("sha256", `${before}\n${rule}`).slice(0, 16);
+    return before;
+  });
 };
 
 /** The rule with the comment that carries its fingerprint. */

@@ -3,7 +3,7 @@ import fc from "fast-check";
 
 import { affectedGuests } from "../../../../src/node-agent/filters/affected.ts";
 import { groupEgressChain, groupIngressChain, membersSet } from "../../../../src/node-agent/filters/owner.ts";
-import { ipv4Rules, ipv6Rules, type NodeRules } from "../../../../src/node-agent/filters/rules.ts";
+import { createRuleWriter, ipv6Rules, type NodeRules } from "../../../../src/node-agent/filters/rules.ts";
 import type {
   DesiredFilters,
   FilterGroup,
@@ -46,6 +46,8 @@ const base: DesiredFilters = {
   tunnelAddress: "192.0.2.1",
   vxlanPort: 14_789,
 };
+
+const ipv4Rules = (desired: DesiredFilters): NodeRules => createRuleWriter()(desired);
 
 type Table = keyof NodeRules["tables"];
 const chainOf = (desired: DesiredFilters, table: Table, chain: string): readonly string[] | undefined =>
@@ -135,6 +137,7 @@ describe("the rules for IPv4", () => {
       "-d 10.0.0.1 -j CT --zone-orig 5",
       "-s 10.0.0.0/24 -d 10.0.0.0/24 -j CT --zone 5",
       "-s 10.0.0.0/24 -d 10.1.0.0/24 -j CT --zone 5",
+      "-s 10.1.0.0/24 -d 10.0.0.0/24 -j CT --zone 5",
       "-s 10.0.0.0/24 -j CT --zone-orig 5",
     ]);
     expect(chainOf(peered, "raw", "VIREO-NET-6")).toContain("-s 10.1.0.0/24 -d 10.0.0.0/24 -j CT --zone 5");
@@ -199,6 +202,29 @@ describe("the rules for IPv4", () => {
           expect(sets).toEqual(wanted.sets);
         },
       ),
+    );
+  });
+
+  test("are the same from a writer that remembers others, and are kept where nothing has changed", () => {
+    const rich = fc.record({
+      guests: fc.subarray([1, 2, 3].map((host) => guestOf(host, ["web", "db"]))),
+      groups: fc.subarray([...base.groups, groupOf("db", [ANYTHING])]),
+      tunnelAddress: fc.constantFrom("192.0.2.1", undefined),
+      nodeAddresses: fc.subarray(["192.0.2.1", "192.0.2.2"]),
+    });
+    fc.assert(
+      fc.property(fc.array(rich, { minLength: 1 }), (passes) => {
+        const write = createRuleWriter();
+        for (const pass of passes) {
+          const desired = { ...base, ...pass };
+          const written = write(desired);
+          expect(written).toEqual(ipv4Rules(desired));
+          const again = write(structuredClone(desired)).tables.filter?.chains ?? new Map();
+          for (const [chain, rules] of written.tables.filter?.chains ?? []) {
+            if (/^VIREO-(S[IEH]|[SEIH])-/.test(chain)) expect(again.get(chain)).toBe(rules);
+          }
+        }
+      }),
     );
   });
 

@@ -24,6 +24,8 @@ const apply = (present: AddressSets, lines: readonly string[]): AddressSets => {
     } else if (verb === "add") {
       if (setOf(name).entries.has(rest.join(" "))) throw new Error(`${rest.join(" ")} is in ${name}`);
       setOf(name).entries.add(rest.join(" "));
+    } else if (verb === "del") {
+      if (!setOf(name).entries.delete(rest.join(" "))) throw new Error(`${rest.join(" ")} is not in ${name}`);
     } else if (verb === "swap") {
       const [one, other] = [setOf(name), setOf(rest[0] ?? "")];
       if (one.type !== other.type) throw new Error("types do not match");
@@ -73,6 +75,14 @@ describe("the plan for ipset", () => {
       "swap vireo-next vireo-a",
       "destroy vireo-next",
     ]);
+  });
+
+  test.each<[string, AddressSet, string]>([
+    ["one more", ips("192.0.2.1", "192.0.2.2"), "add vireo-a 192.0.2.2"],
+    ["one less", ips(), "del vireo-a 192.0.2.1"],
+  ])("%s is one change by itself", (_what, set, line) => {
+    const present = new Map([["vireo-a", ips("192.0.2.1")]]);
+    expect(planFill(PREFIX, new Map([["vireo-a", set]]), present)).toEqual([line]);
   });
 
   test("reads our sets from what ipset prints, and no others", () => {
