@@ -122,6 +122,13 @@ describe("an agent may", () => {
     expect(floatingIps.parse(released.body).status?.holder).toBeUndefined();
   });
 
+  test("say anew that it holds the address, as an agent that was started again does", async () => {
+    await claim(nodeA);
+    await takes(agents.a, nodeA);
+    const again = await says(agents.a, { holder: holder(nodeA, "2026-11-23T11:00:00Z") });
+    expect(floatingIps.parse(again.body).status?.holder?.since).toBe("2026-11-23T11:00:00Z");
+  });
+
   test("say again that it holds the address, and how it is", async () => {
     await claim(nodeA);
     await takes(agents.a, nodeA);
@@ -223,6 +230,14 @@ const attacks: readonly (readonly [string, () => Promise<Reply>, string])[] = [
     "speak of an address that it has nothing to do with",
     () => says(agents.b, { holder: holder(nodeA), conditions: [condition("Ready", "False")] }),
     "status.conditions",
+  ],
+  [
+    "say anew that it holds an address that is claimed for another node by now",
+    async () => {
+      await claim(nodeB);
+      return says(agents.a, { holder: holder(nodeA, "2026-11-23T11:00:00Z") });
+    },
+    "status.holder",
   ],
   ["change the spec", () => patch(agents.a, { spec: { failback: "Never" } }, ""), "nothing else of it"],
   ["label it", () => patch(agents.a, { metadata: { labels: { a: "b" } } }, ""), "nothing else of it"],

@@ -66,9 +66,7 @@ const observeMissing = (stores: Stores, key: ObjectKey): MissingDefaultFacts | u
   if (key.name !== DEFAULT_GROUP || key.namespace === undefined) return undefined;
   const wanted = stores.virtualMachines
     .byIndex(BY_GROUP, formatKey(key))
-    .some(
-      ({ metadata, spec }) => metadata.deletionTimestamp === undefined && spec.securityGroups.length === 0,
-    );
+    .some(({ metadata }) => metadata.deletionTimestamp === undefined);
   return wanted ? { kind: "default-missing", namespace: key.namespace } : undefined;
 };
 

@@ -27,7 +27,7 @@ const standing = ({ metadata, spec, status }: VirtualMachine): string =>
   JSON.stringify([
     metadata.uid,
     metadata.deletionTimestamp === undefined,
-    spec.securityGroups,
+    groupNamesOf(spec.securityGroups),
     status?.nodeName,
     isTrue(status?.conditions, "Released"),
   ]);

@@ -60,9 +60,9 @@ describe("A change of a machine concerns", () => {
     ["its groups when it is placed", change(machineWith(), placedMachine()), ["default/default"]],
     ["nobody when its guest starts", change(placedMachine(), placedMachine({ guest: guestOn() })), []],
     [
-      "default when it no longer names it, since that may have to be made now",
+      "nobody when it no longer names default, in which it stays",
       change(machineWith({ securityGroups: ["default"] }), machineWith()),
-      ["default/default"],
+      [],
     ],
   ])("%s", (_sentence, given, expected) => {
     expect(names(groupsAfterMachine(given))).toEqual(expected);
