@@ -50,6 +50,21 @@ const badVirtualMachines: readonly BadSpec[] = [
   ["no networks", { networks: null }, "spec.networks"],
   ["an empty list of networks", { networks: [] }, "spec.networks"],
   ["two networks", { networks: [{ name: "a" }, { name: "b" }] }, "spec.networks"],
+  [
+    "an allowed address that is a name",
+    { networks: [{ name: "a", allowedAddresses: ["vip"] }] },
+    "spec.networks[0].allowedAddresses[0]",
+  ],
+  [
+    "an allowed block",
+    { networks: [{ name: "a", allowedAddresses: ["10.0.0.0/28"] }] },
+    "spec.networks[0].allowedAddresses[0]",
+  ],
+  [
+    "nine allowed addresses",
+    { networks: [{ name: "a", allowedAddresses: Array.from({ length: 9 }, (_, i) => `10.0.0.${i}`) }] },
+    "spec.networks[0].allowedAddresses",
+  ],
   ["networks that are names", { networks: ["default"] }, "spec.networks"],
   ["a network without its name", { networks: [{}] }, "spec.networks[0].name"],
   ["a network with a quote", { networks: [{ name: 'a"b' }] }, "spec.networks[0].name"],
@@ -200,6 +215,13 @@ const badNetworks: readonly BadSpec[] = [
     { reservedAddresses: ["10.0.0.5", "10.0.0.5"] },
     "spec.reservedAddresses",
   ],
+  ["an egress that does not exist", { egress: "Masquerade" }, "spec.egress"],
+  ["an egress in small letters", { egress: "nat" }, "spec.egress"],
+  ["reachability in words", { reachableFromNodes: "yes" }, "spec.reachableFromNodes"],
+  ["a peer that is no list", { routesTo: "other" }, "spec.routesTo"],
+  ["a peer that is a path", { routesTo: [TRAVERSAL] }, "spec.routesTo[0]"],
+  ["a peer named twice", { routesTo: ["other", "other"] }, "spec.routesTo[1]"],
+  ["17 peers", { routesTo: Array.from({ length: 17 }, (_, i) => `n${i}`) }, "spec.routesTo"],
 ];
 
 const badHypervisors: readonly BadSpec[] = [

@@ -1,6 +1,13 @@
 import { hypervisors } from "../../api/hypervisor.ts";
-import { type Controller, createController, done, requeueAfter } from "../../kube/index.ts";
-import type { ControllerContext } from "../context.ts";
+import {
+  type Controller,
+  createController,
+  done,
+  keyOf,
+  type ObjectKey,
+  requeueAfter,
+} from "../../kube/index.ts";
+import type { ControllerContext, Stores } from "../context.ts";
 import { applyStatus } from "../status-writer.ts";
 import { decideHypervisor } from "./decide.ts";
 import type { Sighting } from "./heartbeat.ts";
@@ -21,7 +28,7 @@ export const createHypervisorController = (context: ControllerContext): Controll
     clock,
     watches: [
       { store: stores.hypervisors },
-      { store: stores.leases, map: ({ key }) => [{ name: key.name }] },
+      { store: stores.leases, map: ({ key }) => nodesOf(stores, key.name) },
     ],
     reconcile: async (key, signal) => {
       const facts = observeHypervisor(stores, key, sightings, clock.monotonic());
@@ -39,3 +46,13 @@ export const createHypervisorController = (context: ControllerContext): Controll
     },
   });
 };
+
+/**
+ * The node whose heartbeat the Lease is. Those by which nodes hold floating
+ * addresses are renewed more often, and are nobody's heartbeat.
+ */
+const nodesOf = (stores: Stores, leaseName: string): readonly ObjectKey[] =>
+  stores.hypervisors
+    .list()
+    .filter(({ metadata }) => metadata.name === leaseName)
+    .map(keyOf);
