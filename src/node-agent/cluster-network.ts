@@ -1,7 +1,7 @@
 import type { AddressSlice, MachineAddress } from "../api/address-slice.ts";
 import { peersOf } from "../api/network-peers.ts";
 import type { Network } from "../api/network.ts";
-import { DEFAULT_GROUP, type SecurityGroup } from "../api/security-group.ts";
+import { groupNamesOf, type SecurityGroup } from "../api/security-group.ts";
 import type { AllocatedInterface, VirtualMachine } from "../api/virtual-machine.ts";
 import type { PlacedMachine } from "./desired.ts";
 
@@ -100,10 +100,6 @@ export const wantedNetworks = (facts: NetworkFacts): readonly KnownNetwork[] => 
   const numbers = new Set(first.flatMap(({ vni, peers }) => [vni, ...peers.map((peer) => peer.vni)]));
   return [...numbers].flatMap((vni) => known.get(vni) ?? []);
 };
-
-/** Names of the groups that a machine is in. */
-export const groupNamesOf = (named: readonly string[]): readonly string[] =>
-  named.length === 0 ? [DEFAULT_GROUP] : named;
 
 const ownAddresses = (machine: VirtualMachine, nic: AllocatedInterface, nodeName: string): PlacedAddress[] =>
   [nic.address, ...nic.allowedAddresses].map((address) => ({

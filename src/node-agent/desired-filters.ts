@@ -1,7 +1,6 @@
-import type { SecurityGroup, SecurityGroupRule } from "../api/security-group.ts";
+import { groupNamesOf, type SecurityGroup, type SecurityGroupRule } from "../api/security-group.ts";
 import {
   allNodeAddresses,
-  groupNamesOf,
   type KnownNetwork,
   localNumbers,
   type NetworkFacts,
