@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 
+import { ErrorCode } from "../../../src/libvirt/index.ts";
 import {
   type Domain,
   DomainRefusedError,
@@ -93,6 +94,22 @@ describe.each(hostKinds)("domains, with $name", (kind) => {
       await host.crash(want.vmUid);
       await whenOff(want.vmUid);
       expect(await observe(want.vmUid)).toMatchObject({ powerState: "ShutOff", exit: "Crashed" });
+    },
+    PATIENCE_MS,
+  );
+
+  test(
+    "the guest agent of a guest that runs none does not answer, and says so",
+    async () => {
+      const want = await machine();
+      const ask = () => host.domains.askAgent(want.vmUid, '{"execute":"guest-ping"}', { signal, seconds: 1 });
+      await expect(ask()).rejects.toThrow(`there is no guest vireo-${want.vmUid}`);
+      await host.domains.start(want, { signal });
+      await expect(ask()).rejects.toMatchObject({
+        name: "LibvirtError",
+        code: ErrorCode.AGENT_UNRESPONSIVE,
+        message: expect.stringMatching(/agent/i),
+      });
     },
     PATIENCE_MS,
   );
