@@ -13,7 +13,10 @@ import {
   floatingIpsAroundNode,
 } from "./watches.ts";
 
-const WORKERS = 8;
+/** A node that dies may have held hundreds of addresses. */
+const WORKERS = 16;
+/** Somebody is not reachable while this waits. */
+const BACKOFF = { initialMs: 50, maxMs: 5_000 };
 
 /**
  * Gives out floating addresses, says which node is to answer for each, and takes
@@ -26,6 +29,7 @@ export const createFloatingIpController = (context: ControllerContext): Controll
   const controller = createController({
     name: "floating-ip",
     workers: WORKERS,
+    backoff: BACKOFF,
     logger,
     metrics,
     clock,

@@ -12,6 +12,9 @@ import type { ControllerContext } from "../context.ts";
 import { BY_HOLDER } from "../stores.ts";
 import type { FloatingNodes } from "./nodes.ts";
 
+/** The API server is asked soon again: nobody answers for the addresses meanwhile. */
+const BACKOFF = { initialMs: 50, maxMs: 1_000 };
+
 const PREFIX = floatingLeaseName("");
 
 /** The node whose floating Lease that is; undefined for other Leases. */
@@ -33,6 +36,7 @@ export const createFence = (
 ): Controller =>
   createController({
     name: "floating-node",
+    backoff: BACKOFF,
     logger,
     metrics,
     clock,
