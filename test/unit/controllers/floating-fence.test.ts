@@ -1,20 +1,14 @@
 import { describe, expect, test } from "@jest/globals";
 import { FLOATING_FENCED_AFTER_MS, type FloatingIp } from "../../../src/api/floating-ip.ts";
-import type { KubernetesObject } from "../../../src/api/meta.ts";
 import type { ControllerContext } from "../../../src/controllers/context.ts";
 import { createFence } from "../../../src/controllers/floating-ip/fence.ts";
 import { createFloatingNodes } from "../../../src/controllers/floating-ip/nodes.ts";
 import { createControllerMetrics } from "../../../src/controllers/metrics.ts";
 import { BY_HOLDER, createStores, floatingIpIndexes } from "../../../src/controllers/stores.ts";
-import {
-  createMetrics,
-  type Lease,
-  type ObjectKey,
-  silentLogger,
-  type Store,
-} from "../../../src/kube/index.ts";
+import { createMetrics, type Lease, silentLogger } from "../../../src/kube/index.ts";
 import { ManualClock } from "../../fakes/manual-clock.ts";
 import { claimOf, floatingIpWith, heldBy } from "./floating-objects.ts";
+import { storeOf } from "./still-store.ts";
 
 const NODE = "node-0";
 
@@ -29,22 +23,6 @@ const lease = (renewTime: string): Lease => ({
     creationTimestamp: "2026-01-01T00:00:00Z",
   },
   spec: { renewTime },
-});
-
-/** A store that shows always the same. */
-const storeOf = <T extends KubernetesObject>(
-  objects: readonly T[],
-  indexes: Readonly<Record<string, (object: T) => readonly string[]>> = {},
-): Store<T> => ({
-  run: () => Promise.resolve(),
-  synced: true,
-  whenSynced: () => Promise.resolve(),
-  get: ({ name }: ObjectKey) => objects.find(({ metadata }) => metadata.name === name),
-  list: () => objects,
-  byIndex: (index, value) => objects.filter((object) => indexes[index]?.(object).includes(value)),
-  unreadable: () => [],
-  onChange: () => () => {},
-  whenSeen: () => Promise.resolve(),
 });
 
 /** The fence over a watch that showed the renewal "a" and nothing since. */
