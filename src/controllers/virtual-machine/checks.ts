@@ -199,7 +199,10 @@ const networksHaveFreeAddresses: Find = ({ networks }) => {
 };
 
 /** The group default is not asked for: its controller makes it where it is missing. */
-const securityGroupsExist: Find = ({ machine, securityGroups }) => {
+export const securityGroupsExist = ({
+  machine,
+  securityGroups,
+}: Pick<UnplacedFacts, "machine" | "securityGroups">): Violation | undefined => {
   const absent = securityGroups
     .filter(({ name, group }) => group === undefined && name !== DEFAULT_GROUP)
     .map(({ name }) => name);

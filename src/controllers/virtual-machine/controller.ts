@@ -20,6 +20,7 @@ import { createLedger } from "./ledger.ts";
 import { observeMachine } from "./observe.ts";
 import { createReservations } from "./reservations.ts";
 import {
+  machinesAfterGroup,
   machinesAfterHypervisor,
   machinesAfterMachine,
   machinesAfterNetwork,
@@ -83,9 +84,7 @@ const watchesOf = (stores: Stores) =>
     },
     {
       store: stores.securityGroups,
-      map: machinesAfterReference<SecurityGroup>(stores, ({ spec }, name) =>
-        spec.securityGroups.includes(name),
-      ),
+      map: (change: Change<SecurityGroup>) => machinesAfterGroup(stores, change),
     },
   ] as const;
 

@@ -4,16 +4,19 @@ import { type Announcement, announceTrouble } from "../announce.ts";
 import { isLost } from "../hypervisor/status.ts";
 import type { SchedulingResult } from "../metrics.ts";
 import { isSameStatus } from "../status-writer.ts";
-import { findViolations } from "./checks.ts";
+import { findViolations, securityGroupsExist } from "./checks.ts";
 import type { MachineFacts, PlacedFacts, UnplacedFacts } from "./observe.ts";
 import { choosePlacement } from "./placement.ts";
 import type { Placement } from "./reservations.ts";
 import {
   blockedStatus,
   type MachineStatus,
+  NODE_LOST,
   nodeLost,
+  type OwnStatus,
   placedStatus,
   provisioning,
+  regroupedStatus,
   spokenStatus,
   unschedulableStatus,
   type Voice,
@@ -22,7 +25,7 @@ import {
 export type MachineStep =
   | { readonly kind: "add-finalizer" }
   | { readonly kind: "remove-finalizer" }
-  | { readonly kind: "apply-status"; readonly status: MachineStatus }
+  | { readonly kind: "apply-status"; readonly status: MachineStatus | OwnStatus }
   | { readonly kind: "announce"; readonly announcement: Announcement };
 
 export interface MachineDecision {
@@ -118,8 +121,19 @@ const decideCustody = (facts: PlacedFacts, now: Date): MachineDecision => {
   if (hypervisor === undefined) return speak(nodeLost("Unknown", nodeRemovedMessage(nodeName)));
   if (isLost(hypervisor)) return speak(nodeLost("Unknown", nodeSilentMessage(nodeName)));
   // When a lost node is back, its agent sees words that are not its own, and says its own again.
-  if (isSpokenForByAgent(facts)) return { steps: finalizer };
+  if (isSpokenForByAgent(facts)) return { steps: [...finalizer, ...tellOfGroups(facts, now)] };
   return speak(provisioning(nodeName));
+};
+
+/**
+ * Groups may change as long as the machine lives. Not while a Ready of the
+ * controller's own still stands: it would be taken back, and none be left.
+ */
+const tellOfGroups = (facts: PlacedFacts, now: Date): readonly MachineStep[] => {
+  const { machine } = facts;
+  if (findCondition(machine.status?.conditions, "Ready")?.reason === NODE_LOST) return [];
+  const status = regroupedStatus(machine, securityGroupsExist(facts), now);
+  return status === undefined ? [] : [{ kind: "apply-status", status }];
 };
 
 const isSpokenForByAgent = ({ machine, nodeName }: PlacedFacts): boolean =>

@@ -63,6 +63,8 @@ export interface PlacedFacts {
   readonly nodeName: string;
   /** Undefined when there is none of that name. */
   readonly hypervisor: Hypervisor | undefined;
+  /** Those that the machine names. */
+  readonly securityGroups: readonly NamedGroup[];
 }
 
 export type MachineFacts = UnplacedFacts | PlacedFacts;
@@ -80,10 +82,16 @@ export const observeMachine = (stores: Stores, memory: Memory, key: ObjectKey): 
   const machine = stores.virtualMachines.get(key);
   if (machine === undefined) return undefined;
   const nodeName = machine.status?.nodeName;
-  return nodeName === undefined
-    ? observeUnplaced(stores, memory, machine)
-    : { kind: "placed", machine, nodeName, hypervisor: stores.hypervisors.get({ name: nodeName }) };
+  if (nodeName === undefined) return observeUnplaced(stores, memory, machine);
+  const hypervisor = stores.hypervisors.get({ name: nodeName });
+  return { kind: "placed", machine, nodeName, hypervisor, securityGroups: groupsOf(stores, machine) };
 };
+
+const groupsOf = (stores: Stores, { metadata, spec }: VirtualMachine): readonly NamedGroup[] =>
+  spec.securityGroups.map((name) => ({
+    name,
+    group: stores.securityGroups.get({ namespace: metadata.namespace, name }),
+  }));
 
 const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine): UnplacedFacts => {
   const { namespace, uid } = machine.metadata;
@@ -100,10 +108,7 @@ const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine
     keyPairs: spec.keyPairs.map((name) => ({ name, keyPair: stores.keyPairs.get({ namespace, name }) })),
     networks: spec.networks.map((wanted) => observeNetworkUse(stores, usage, uid, wanted)),
     allNetworks: stores.networks.list(),
-    securityGroups: spec.securityGroups.map((name) => ({
-      name,
-      group: stores.securityGroups.get({ namespace, name }),
-    })),
+    securityGroups: groupsOf(stores, machine),
     nodes: hypervisors.map((hypervisor) =>
       candidateOf(hypervisor, usage.resourcesOn(hypervisor.metadata.name)),
     ),

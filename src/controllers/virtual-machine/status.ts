@@ -37,12 +37,12 @@ const satisfied: Readonly<Record<Prerequisite, string>> = {
 };
 
 const prerequisiteDrafts = (violations: ReadonlyMap<Prerequisite, Violation>): readonly Draft[] =>
-  prerequisites.map((type) => {
-    const violation = violations.get(type);
-    return violation === undefined
-      ? draftOf(type, "True", "Valid", satisfied[type])
-      : draftOf(type, "False", violation.reason, violation.message);
-  });
+  prerequisites.map((type) => prerequisiteDraft(type, violations.get(type)));
+
+const prerequisiteDraft = (type: Prerequisite, violation: Violation | undefined): Draft =>
+  violation === undefined
+    ? draftOf(type, "True", "Valid", satisfied[type])
+    : draftOf(type, "False", violation.reason, violation.message);
 
 /** The machine is not placed, because something that it needs is not there or not right. */
 export const blockedStatus = (
@@ -126,5 +126,35 @@ export const spokenStatus = (
     observedGeneration,
     printableStatus,
     conditions: [...withTransitionTimes(drafts, status?.conditions, now), ...stored],
+  };
+};
+
+/** What the controller alone says of a machine, whoever speaks for it. */
+export type OwnStatus = Pick<MachineStatus, "nodeName" | "allocation" | "conditions">;
+
+/**
+ * The status of a machine that its agent speaks for, with what is to be said of
+ * its groups, which may change at any time; undefined when it is said already.
+ * What the agent says is left out, and stays.
+ */
+export const regroupedStatus = (
+  machine: VirtualMachine,
+  violation: Violation | undefined,
+  now: Date,
+): OwnStatus | undefined => {
+  const { nodeName, allocation, conditions } = machine.status ?? {};
+  const draft = prerequisiteDraft("SecurityGroupsReady", violation);
+  const stored = findCondition(conditions, draft.type);
+  // A machine that was placed before there were groups: no news is good news.
+  if (stored === undefined && violation === undefined) return undefined;
+  if (stored?.status === draft.status && stored.reason === draft.reason && stored.message === draft.message)
+    return undefined;
+  const others = ownConditions
+    .filter((type) => type !== draft.type)
+    .flatMap((type) => findCondition(conditions, type) ?? []);
+  return {
+    ...(nodeName !== undefined && { nodeName }),
+    ...(allocation !== undefined && { allocation }),
+    conditions: [...others, ...observed(machine, [draft], now).conditions],
   };
 };

@@ -1,11 +1,12 @@
 import type { KubernetesObject } from "../../api/meta.ts";
 import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { Network } from "../../api/network.ts";
+import type { SecurityGroup } from "../../api/security-group.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
-import { type Change, isMoreThanStatus, keyOf, type ObjectKey } from "../../kube/index.ts";
+import { type Change, formatKey, isMoreThanStatus, keyOf, type ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
 import { isLost } from "../hypervisor/status.ts";
-import { BY_NODE, BY_PLACEMENT, UNPLACED } from "../stores.ts";
+import { BY_GROUP, BY_NODE, BY_PLACEMENT, UNPLACED } from "../stores.ts";
 
 /**
  * Which machines a change concerns. A machine that waits is looked at again when
@@ -56,6 +57,15 @@ export const machinesAfterNetwork = (stores: Stores, change: Change<Network>): r
   const isNumbered = before?.status?.vni !== after?.status?.vni;
   return isNumbered || isMoreThanStatus(change) ? waitingMachines(stores) : [];
 };
+
+/** A group that comes or goes concerns all machines that are in it, on a node or not. */
+export const machinesAfterGroup = (
+  stores: Stores,
+  { key, before, after }: Change<SecurityGroup>,
+): readonly ObjectKey[] =>
+  before?.metadata.uid === after?.metadata.uid
+    ? []
+    : stores.virtualMachines.byIndex(BY_GROUP, formatKey(key)).map(keyOf);
 
 const unplaced = (stores: Stores): readonly VirtualMachine[] =>
   stores.virtualMachines.byIndex(BY_PLACEMENT, UNPLACED);

@@ -47,6 +47,7 @@ export const placedFacts = (machine: VirtualMachine, hypervisor: Hypervisor | un
   machine,
   nodeName: "node-1",
   hypervisor,
+  securityGroups: [],
 });
 
 export const placement = (address = "10.0.0.2", nodeName = "node-1"): Placement => ({
@@ -56,7 +57,7 @@ export const placement = (address = "10.0.0.2", nodeName = "node-1"): Placement 
 });
 
 export const statusOf = ({ steps }: MachineDecision): MachineStatus => {
-  for (const step of steps) if (step.kind === "apply-status") return step.status;
+  for (const step of steps) if (step.kind === "apply-status" && "printableStatus" in step.status) return step.status;
   throw new Error(`no status is written: ${JSON.stringify(steps)}`);
 };
 
