@@ -148,7 +148,7 @@ test("a node that is lost is not waited for, and is named", async () => {
     expect(read.status?.observedGeneration).toBe(2);
     return read;
   });
-  expect(messageOf(found, "Ready")).toContain("Not known to be in force on lost-1");
+  expect(messageOf(found, "Ready")).toContain("No sign of life from lost-1");
 });
 
 test("a group that machines are in stays until none is, and says which", async () => {

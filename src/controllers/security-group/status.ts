@@ -52,7 +52,9 @@ const forceDrafts = ({ group, members, nodes }: GroupFacts): readonly Draft[] =>
 };
 
 const silenceNote = (silent: readonly GroupNode[]): string =>
-  silent.length === 0 ? "" : ` Not known to be in force on ${namesOf(silent)}, which gives no sign of life.`;
+  silent.length === 0
+    ? ""
+    : ` No sign of life from ${namesOf(silent)}, where it is not known to be in force.`;
 
 /** Only there while the group is to go and cannot. */
 const useDrafts = ({ group, members, unreadable }: GroupFacts): readonly Draft[] => {

@@ -92,7 +92,7 @@ describe("A SecurityGroup", () => {
         nodes: [nodeAt("node-1", 2), nodeAt("node-2", 1, true)],
       },
       [
-        "Ready=True InForce: In force on all nodes that hold machines of it. Not known to be in force on node-2, which gives no sign of life.",
+        "Ready=True InForce: In force on all nodes that hold machines of it. No sign of life from node-2, where it is not known to be in force.",
       ],
     ],
     [
