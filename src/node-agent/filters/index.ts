@@ -4,6 +4,7 @@ import { createInTurn, type InTurn } from "../host/in-turn.ts";
 import { createIpsets } from "../host/ipset/index.ts";
 import { createIptables } from "../host/iptables/index.ts";
 import { affectedGuests } from "./affected.ts";
+import { createDropCounter, type Drops } from "./drops.ts";
 import { OWNER, SET_PREFIX } from "./owner.ts";
 import { type AffectedMachines, createRevocation } from "./revocation.ts";
 import { createRuleWriter, ipv6Rules } from "./rules.ts";
@@ -18,6 +19,9 @@ export type {
   GroupMembers,
   GuestFilter,
 } from "./types.ts";
+
+export { dropReasons } from "./drops.ts";
+export type { DropReason, Drops } from "./drops.ts";
 
 export interface FiltersCallOptions {
   readonly signal: AbortSignal;
@@ -44,6 +48,8 @@ export interface Filters {
    * as far as it was not replaced yet.
    */
   sync(desired: DesiredFilters, options: FiltersSyncOptions): Promise<FilterOutcome>;
+  /** Packets refused since the rules were first written, as far as this agent has looked; never less than before. */
+  observeDrops(options: FiltersCallOptions): Promise<Drops>;
   /** Removes every rule, chain and set of ours. */
   tearDown(options: FiltersCallOptions): Promise<void>;
 }
@@ -59,6 +65,7 @@ export const createFilters = ({ run, inTurn: tables = createInTurn() }: FiltersO
   const ipv6 = createIptables({ run, program: "ip6tables", owner: OWNER });
   const sets = createIpsets({ run, prefix: SET_PREFIX });
   const ipv4Rules = createRuleWriter();
+  const sumUp = createDropCounter();
   const inTurn = createInTurn();
   const revocation = createRevocation({ run });
   let before: DesiredFilters | undefined;
@@ -101,6 +108,7 @@ export const createFilters = ({ run, inTurn: tables = createInTurn() }: FiltersO
 
   return {
     sync: (desired, options) => inTurn(() => program(desired, options)),
+    observeDrops: (options) => inTurn(async () => sumUp(await ipv4.counters(options))),
     tearDown: ({ signal }) =>
       inTurn(async () => {
         continued = false;

@@ -198,6 +198,23 @@ describe.each(backends)("filters, with the kernel's own packets and iptables-%s"
     expect(await topology.gamma.succeeds(connect("10.0.0.11", 80))).toBe(false);
   });
 
+  test("what is refused is counted by its reason, over all changes of the rules", async () => {
+    const { alpha, world } = topology;
+    const before = await filters.observeDrops({ signal });
+    await world.succeeds(ping("10.0.0.11", "-c", "1"));
+    await world.succeeds(connect("10.0.0.11", 80));
+    await filters.sync(only("alpha"), { signal });
+    await alpha.succeeds(ping("10.1.0.13"));
+    await alpha.succeeds(ping(NODE_ADDRESS));
+    await filters.sync({ ...only("alpha"), groups: [] }, { signal });
+    await alpha.succeeds(ping("192.0.2.2"));
+    const { ingress, network, node, egress, sender } = await filters.observeDrops({ signal });
+    // A connection is tried more than once.
+    expect(ingress - before.ingress).toBeGreaterThanOrEqual(1);
+    expect([network, node, egress]).toEqual([before.network + 1, before.node + 1, before.egress + 1]);
+    expect(sender).toBe(before.sender);
+  });
+
   test("IPv6 does not pass a tap, not even where somebody switched it on", async () => {
     const { node, alpha } = topology;
     const { tap } = guests.alpha;

@@ -34,7 +34,7 @@ const reversed: DesiredFilters = {
   nodeAddresses: [...rich.nodeAddresses].toReversed(),
 };
 
-const NOTHING = { changedChains: 0, repaired: 0, affectedGuests: [] };
+const NOTHING = { changedChains: 0, repaired: 0, affectedGuests: [], revoked: 0, restored: 0 };
 
 describe.each(backends)("the programming of filters, with iptables-%s", (backend) => {
   let topology: Topology;
@@ -68,7 +68,14 @@ describe.each(backends)("the programming of filters, with iptables-%s", (backend
     const afresh = await stage.freshFilters().sync(reversed, { signal });
     expect(afresh).toMatchObject({ changedChains: 0, repaired: 0 });
     const programs = stage.takeRuns().map(({ program }) => program);
-    expect(new Set(programs)).toEqual(new Set(["iptables-save", "ip6tables-save", "ipset"]));
+    expect(programs.filter((program) => /ipset|iptables/.test(program)).toSorted()).toEqual([
+      "ip6tables-save",
+      "ip6tables-save",
+      "ipset",
+      "ipset",
+      "iptables-save",
+      "iptables-save",
+    ]);
     expect(await stage.contents()).toBe(before);
   });
 
@@ -80,8 +87,9 @@ describe.each(backends)("the programming of filters, with iptables-%s", (backend
   test("a member more is one set, and no rule", async () => {
     const members = [{ groupUid: "web", vni: 5, addresses: ["10.0.0.11", "10.0.0.12", "10.0.0.77"] }];
     const outcome = await filters.sync({ ...rich, members }, { signal });
-    expect(outcome).toEqual({ changedChains: 1, repaired: 0, affectedGuests: [guests.beta.vmUid] });
-    expect(stage.takeRuns().map(({ program }) => program)).toEqual(["ipset"]);
+    expect(outcome).toMatchObject({ changedChains: 1, repaired: 0, affectedGuests: [guests.beta.vmUid] });
+    const programs = stage.takeRuns().map(({ program }) => program);
+    expect(programs.filter((program) => /ipset|iptables/.test(program))).toEqual(["ipset"]);
     expect(await stage.contents()).toContain("10.0.0.77");
   });
 

@@ -1,11 +1,12 @@
 import type { RunCommand } from "../command.ts";
-import { parseTables, renderChanges } from "./render.ts";
-import type { Changes, ObservedTables } from "./types.ts";
+import { parseCounters, parseTables, renderChanges } from "./render.ts";
+import type { Changes, ObservedTables, RuleCounter } from "./types.ts";
 
 /** Looks at one protocol's tables and changes them. https://man7.org/linux/man-pages/man8/iptables-restore.8.html */
 export interface IptablesDriver {
   /** Does not make the tables that nobody uses. */
   observe(signal: AbortSignal): Promise<ObservedTables>;
+  counters(signal: AbortSignal): Promise<readonly RuleCounter[]>;
   /** All changes of a table at once, or none of them. */
   apply(changes: Changes, signal: AbortSignal): Promise<void>;
 }
@@ -19,20 +20,24 @@ const LOCK_WAIT_SECONDS = 20;
 /** Nodes of a cluster have tens of thousands of rules that are not ours. */
 const MAX_OUTPUT_BYTES = 256 * 1024 * 1024;
 
-export const createIptablesDriver = (run: RunCommand, program: IptablesProgram): IptablesDriver => ({
-  observe: async (signal) => {
-    const { stdout } = await run(`${program}-save`, [], {
+export const createIptablesDriver = (run: RunCommand, program: IptablesProgram): IptablesDriver => {
+  const save = async (args: readonly string[], signal: AbortSignal): Promise<string> => {
+    const { stdout } = await run(`${program}-save`, args, {
       signal,
       timeoutMs: TIMEOUT_MS,
       maxOutputBytes: MAX_OUTPUT_BYTES,
     });
-    return parseTables(stdout);
-  },
-  apply: async (changes, signal) => {
-    await run(`${program}-restore`, ["--noflush", `--wait=${LOCK_WAIT_SECONDS}`], {
-      stdin: renderChanges(changes),
-      signal,
-      timeoutMs: TIMEOUT_MS,
-    });
-  },
-});
+    return stdout;
+  };
+  return {
+    observe: async (signal) => parseTables(await save([], signal)),
+    counters: async (signal) => parseCounters(await save(["--counters"], signal)),
+    apply: async (changes, signal) => {
+      await run(`${program}-restore`, ["--noflush", `--wait=${LOCK_WAIT_SECONDS}`], {
+        stdin: renderChanges(changes),
+        signal,
+        timeoutMs: TIMEOUT_MS,
+      });
+    },
+  };
+};

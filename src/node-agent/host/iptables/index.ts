@@ -1,11 +1,12 @@
 import type { RunCommand } from "../command.ts";
 import { createInTurn, type InTurn } from "../in-turn.ts";
 import { createIptablesDriver, type IptablesDriver, type IptablesProgram } from "./driver.ts";
+import { isChainOf } from "./owner.ts";
 import { plan, planFromKnown } from "./plan.ts";
-import { type ChainOwner, type Changes, type Rules, type Table, TABLES } from "./types.ts";
+import { type ChainOwner, type Changes, type RuleCounter, type Rules, type Table, TABLES } from "./types.ts";
 
 export type { IptablesProgram } from "./driver.ts";
-export type { ChainOwner, Chains, Hook, RuleSet, Rules, Table } from "./types.ts";
+export type { ChainOwner, Chains, Hook, RuleCounter, RuleSet, Rules, Table } from "./types.ts";
 
 export interface IptablesSyncOptions {
   readonly signal: AbortSignal;
@@ -35,6 +36,8 @@ export interface Iptables {
    * Rejects with CommandError when iptables refuses.
    */
   sync(wanted: Rules, options: IptablesSyncOptions): Promise<IptablesOutcome>;
+  /** What the rules in the owner's chains have matched since their chain was written last. */
+  counters(options: { readonly signal: AbortSignal }): Promise<readonly RuleCounter[]>;
 }
 
 export interface IptablesOptions {
@@ -81,5 +84,7 @@ export const createIptables = (options: IptablesOptions): Iptables => {
         known = wanted;
         return { changed, repaired };
       }),
+    counters: async ({ signal }) =>
+      (await driver.counters(signal)).filter(({ chain }) => isChainOf(owner, chain)),
   };
 };

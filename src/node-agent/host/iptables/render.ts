@@ -1,4 +1,11 @@
-import { type Change, type Changes, type ObservedTables, type Table, TABLES } from "./types.ts";
+import {
+  type Change,
+  type Changes,
+  type ObservedTables,
+  type RuleCounter,
+  type Table,
+  TABLES,
+} from "./types.ts";
 
 /** Between changes and the text of iptables-restore(8) and iptables-save(8). */
 
@@ -57,4 +64,20 @@ export const parseTables = (text: string): ObservedTables => {
     if (owner !== undefined) chains.get(owner)?.push(rule ?? "");
   }
   return tables;
+};
+
+/** Reads what `iptables-save --counters` prints. */
+export const parseCounters = (text: string): readonly RuleCounter[] => {
+  const counters: RuleCounter[] = [];
+  let table: Table | undefined;
+  for (const line of text.split("\n")) {
+    if (line.startsWith("*")) {
+      const name = line.slice(1).trim();
+      table = isTable(name) ? name : undefined;
+    }
+    const [, packets, chain, rule] = /^\[(\d+):\d+\] -A (\S+)(?: (.*))?$/.exec(line) ?? [];
+    if (table === undefined || chain === undefined) continue;
+    counters.push({ table, chain, rule: rule ?? "", packets: Number(packets) });
+  }
+  return counters;
 };

@@ -37,6 +37,15 @@ export interface ChainOwner {
 export type ObservedTable = Chains;
 export type ObservedTables = Readonly<Record<Table, ObservedTable>>;
 
+/** How many packets a rule has matched since its chain was written. */
+export interface RuleCounter {
+  readonly table: Table;
+  readonly chain: string;
+  /** As iptables-save prints it, without "-A CHAIN". */
+  readonly rule: string;
+  readonly packets: number;
+}
+
 export type Change =
   /** Makes the chain, or empties it when it exists. */
   | { readonly kind: "empty-chain"; readonly chain: string }
