@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
-import { isTrue } from "../api/condition.ts";
+import { findCondition, isTrue } from "../api/condition.ts";
 import { printableStatuses } from "../api/virtual-machine.ts";
 import type { Stores } from "./context.ts";
 
@@ -73,6 +73,7 @@ export const registerStoreMetrics = (registry: Registry, stores: () => Stores | 
     },
   });
   registerNetworkMetrics(registers, stores);
+  registerFloatingIpMetrics(registers, stores);
   registerGroupMetrics(registers, stores);
 };
 
@@ -99,8 +100,11 @@ const registerGroupMetrics = (registers: Registry[], stores: () => Stores | unde
   });
 };
 
+/** How full something is that addresses are taken from. */
+type AddressCount = "allocated" | "capacity";
+
 const registerNetworkMetrics = (registers: Registry[], stores: () => Stores | undefined): void => {
-  const gauge = (name: string, help: string, value: "allocated" | "capacity"): void => {
+  const gauge = (name: string, help: string, value: AddressCount): void => {
     void new Gauge({
       name,
       help,
@@ -115,4 +119,37 @@ const registerNetworkMetrics = (registers: Registry[], stores: () => Stores | un
   };
   gauge("vireo_network_addresses_allocated", "Addresses of the network that machines have.", "allocated");
   gauge("vireo_network_addresses_capacity", "Addresses of the network that machines can have.", "capacity");
+};
+
+const registerFloatingIpMetrics = (registers: Registry[], stores: () => Stores | undefined): void => {
+  const gauge = (name: string, help: string, value: AddressCount): void => {
+    void new Gauge({
+      name,
+      help,
+      labelNames: ["pool"] as const,
+      registers,
+      collect() {
+        this.reset();
+        for (const { metadata, status } of stores()?.floatingIpPools.list() ?? [])
+          if (status?.addresses !== undefined) this.set({ pool: metadata.name }, status.addresses[value]);
+      },
+    });
+  };
+  gauge("vireo_floating_ip_addresses_allocated", "Addresses of the pool that FloatingIPs have.", "allocated");
+  gauge(
+    "vireo_floating_ip_addresses_capacity",
+    "Addresses of the pool that FloatingIPs can have.",
+    "capacity",
+  );
+  void new Gauge({
+    name: "vireo_floating_ips",
+    help: "FloatingIPs by the reason of their Ready condition.",
+    labelNames: ["reason"] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { status } of stores()?.floatingIps.list() ?? [])
+        this.inc({ reason: findCondition(status?.conditions, "Ready")?.reason ?? "Unknown" });
+    },
+  });
 };
