@@ -1,7 +1,15 @@
 import type { ChainChange } from "../host/iptables/index.ts";
 import type { GroupRules } from "./group-rules.ts";
 import { groupsOf } from "./guest-rules.ts";
-import { egressChain, hairpinChain, hookChain, ingressChain, networkChain, senderChain } from "./owner.ts";
+import {
+  egressChain,
+  hairpinChain,
+  hookChain,
+  ingressChain,
+  networkChain,
+  NODES_SET,
+  senderChain,
+} from "./owner.ts";
 import { groupKey, type NodeRules } from "./rules.ts";
 import type { GuestFilter } from "./types.ts";
 
@@ -24,7 +32,7 @@ export const affectedGuests = (
   ]);
   if (changed.size === 0) return [];
   const isChanged = (name: string): boolean => changed.has(name);
-  const forAll = isChanged(hookChain("FORWARD"));
+  const forAll = isChanged(hookChain("FORWARD")) || isChanged(NODES_SET);
   const groups = new Set(
     [...rules.inUse].filter(([, group]) => partsOf(group).some(isChanged)).map(([key]) => key),
   );
