@@ -107,6 +107,8 @@ export const routesOn = (cluster: GuardedCluster, node: number): NodeNetworks =>
     peers: routesTo,
     remote: cluster.guests
       .filter((guest) => guest.vni === vni && guest.node !== node)
-      .map(({ address, node: place }) => ({ address, nodeAddress: cluster.nodes[place] ?? "" })),
+      .flatMap((guest) =>
+        addressesOf(guest).map((address) => ({ address, nodeAddress: cluster.nodes[guest.node] ?? "" })),
+      ),
   })),
 });

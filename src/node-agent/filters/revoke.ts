@@ -117,11 +117,8 @@ export const planRevocations = (
   return { revoke, restore };
 };
 
-/** A guest that is gone from this node. */
-export interface GoneGuest {
-  readonly address: string;
-  readonly vni: number;
-}
+/** A guest's interface that is gone from this node. */
+export type GoneGuest = Pick<GuestFilter, "address" | "allowedAddresses" | "vni">;
 
 /** The entries that only the guest can have left behind. `desired` names the guests that remain. */
 export const entriesOf = (
@@ -129,16 +126,18 @@ export const entriesOf = (
   entries: readonly ConntrackEntry[],
   desired: DesiredFilters,
 ): readonly ConntrackEntry[] => {
-  const { address, vni } = gone;
-  const peers = desired.networks.find((network) => network.vni === vni)?.peers ?? [];
-  const numbers = new Set([vni, ...peers.map((peer) => peer.vni)]);
-  const isShared = createPolicy(desired).guestsAt(address).length > 0;
+  const policy = createPolicy(desired);
+  const addresses = new Set([gone.address, ...gone.allowedAddresses]);
+  const peers = policy.network(gone.vni)?.peers ?? [];
+  const numbers = new Set([gone.vni, ...peers.map(({ vni }) => vni)]);
   return entries.filter((entry) => {
-    const { original, reply } = entry;
-    if (![original.source, original.destination, reply.source, reply.destination].includes(address))
-      return false;
-    const network = initiatorNetwork(entry) ?? entry.zones.both;
-    return network === undefined ? !isShared && reply.source === address : numbers.has(network);
+    const { original, reply, zones } = entry;
+    const ends = [original.source, original.destination, reply.source, reply.destination];
+    if (!ends.some((address) => addresses.has(address))) return false;
+    const network = initiatorNetwork(entry) ?? zones.both;
+    if (network !== undefined) return numbers.has(network);
+    // From outside: another Network's guest may have the address.
+    return addresses.has(reply.source) && policy.guestsAt(reply.source).length === 0;
   });
 };
 

@@ -275,7 +275,9 @@ test("after a guest has left, only its own entries are removed", () => {
     ...cluster,
     guests: cluster.guests.filter(({ name }) => name !== "guest-1-11"),
   };
+  const gone = { ...blue11, allowedAddresses: ["10.0.0.77"] };
   const own = [
+    entryOf({ ...blue11, address: "10.0.0.77" }, blue12, tcp(80)),
     entryOf(blue11, blue12, tcp(80)),
     entryOf(named("guest-2-12"), blue11, tcp(80)),
     entryOf(blue11, outside, tcp(80)),
@@ -285,10 +287,10 @@ test("after a guest has left, only its own entries are removed", () => {
     entryOf(blue12, outside, tcp(80)),
     entryOf(outside, named("guest-3-11"), tcp(80)),
   ];
-  expect(entriesOf(blue11, [...own, ...others], desiredOn(remaining, 0))).toEqual(own);
+  expect(entriesOf(gone, [...own, ...others], desiredOn(remaining, 0))).toEqual(own);
   const alone = { ...remaining, guests: remaining.guests.filter(({ vni }) => vni === 1) };
   const fromOutside = entryOf(outside, blue11, tcp(80));
-  expect(entriesOf(blue11, [fromOutside], desiredOn(alone, 0))).toEqual([fromOutside]);
+  expect(entriesOf(gone, [fromOutside], desiredOn(alone, 0))).toEqual([fromOutside]);
 });
 
 describe("with any rules, groups and members", () => {
