@@ -88,14 +88,18 @@ export const localNumbers = (facts: NetworkFacts): ReadonlySet<number> =>
   new Set(interfacesOf(facts).map(({ vni }) => vni));
 
 /**
- * The Networks that this node has to reach: those of its guests, those that it
- * may reach itself, and those that one of these routes to.
+ * The Networks that this node has to reach: those of its guests, those with
+ * machines that it may reach itself, and those that one of these routes to.
  */
-export const wantedNetworks = (facts: NetworkFacts): readonly KnownNetwork[] => {
+export const wantedNetworks = (
+  facts: NetworkFacts,
+  addresses: readonly PlacedAddress[],
+): readonly KnownNetwork[] => {
   const known = networksByNumber(facts);
   const local = localNumbers(facts);
+  const inhabited = new Set(addresses.map(({ vni }) => vni));
   const first = [...known.values()].filter(
-    ({ vni, reachableFromNodes }) => local.has(vni) || reachableFromNodes,
+    ({ vni, reachableFromNodes }) => local.has(vni) || (reachableFromNodes && inhabited.has(vni)),
   );
   const numbers = new Set(first.flatMap(({ vni, peers }) => [vni, ...peers.map((peer) => peer.vni)]));
   return [...numbers].flatMap((vni) => known.get(vni) ?? []);

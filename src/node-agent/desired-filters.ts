@@ -121,13 +121,14 @@ export const desiredFilters = (facts: NetworkFacts): DesiredFilters => {
     .filter(({ metadata }) => used.has(metadata.uid))
     .map((group) => groupOf(group, uids));
   const local = localNumbers(facts);
-  const networks = wantedNetworks(facts);
+  const addresses = placedAddresses(facts);
+  const networks = wantedNetworks(facts, addresses);
   const localNetworks = networks.filter(({ vni }) => local.has(vni));
   return {
     guests,
     networks: networks.map(({ vni, cidr, egress, peers }) => ({ vni, cidr, egress, peers })),
     groups,
-    members: membersOf(new Set(groups.flatMap(remoteGroups)), localNetworks, placedAddresses(facts), uids),
+    members: membersOf(new Set(groups.flatMap(remoteGroups)), localNetworks, addresses, uids),
     nodeAddresses: allNodeAddresses(facts),
     tunnelAddress: facts.tunnelAddress,
     vxlanPort: facts.vxlanPort,

@@ -27,6 +27,6 @@ export const desiredRoutes = (facts: NetworkFacts): NodeNetworks | undefined => 
     tunnelAddress: facts.tunnelAddress,
     vxlanPort: facts.vxlanPort,
     nodes: otherTunnelAddresses(facts),
-    networks: wantedNetworks(facts).map((network) => routesOf(network, addresses)),
+    networks: wantedNetworks(facts, addresses).map((network) => routesOf(network, addresses)),
   };
 };

@@ -38,14 +38,19 @@ describe("the routes of a node", () => {
   test("do not lead to a machine that a slice says is here, and that is not", () => {
     const stale = slice({ network: "blue", machines: [entry("gone", "10.0.0.8", { nodeName: "node-1" })] });
     const routes = desiredRoutes(factsWith({ networks: [blue], slices: [stale] }));
-    expect(routes?.networks.map(({ remote }) => remote)).toEqual([[]]);
+    expect(routes?.networks.map(({ remote }) => remote)).toEqual([]);
   });
 
   const guest = machine("near", { network: "hidden", vni: 2, address: "10.0.0.2" });
   test.each([
     {
-      name: "a Network that nodes may reach is known without a guest",
+      name: "a Network that nodes may reach is not known while nobody is in it",
       facts: { networks: [blue] },
+      known: [],
+    },
+    {
+      name: "a Network that nodes may reach is known without a guest here",
+      facts: { networks: [blue], slices: [blueSlice] },
       known: [1],
     },
     { name: "one that they may not is not", facts: { networks: [hidden] }, known: [] },
