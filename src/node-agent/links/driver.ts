@@ -20,8 +20,8 @@ export interface LinkDriverOptions {
   readonly monotonicMs: () => number;
 }
 
-/** Generous for a busy node: the kernel may wait for readers while it removes devices. */
-const TIMEOUT_MS = 20_000;
+/** Generous for a busy node: the kernel waits for readers for each device that it removes, and there may be hundreds. */
+const TIMEOUT_MS = 60_000;
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 /**
