@@ -25,7 +25,7 @@ export type NumberChoice =
  * (it was deleted and made again), and otherwise the lowest that is free.
  */
 export const chooseNumber = (facts: NumberFacts): NumberChoice => {
-  const { network, networks, unreadable, memory } = facts;
+  const { network, networks, unreadable } = facts;
   const own = numberOf(network, networks);
   if (own !== undefined) return { kind: "number", vni: own };
   if (unreadable > 0)
@@ -42,7 +42,6 @@ export const chooseNumber = (facts: NumberFacts): NumberChoice => {
   if (!ofOthers.has(kept)) return { kind: "number", vni: kept };
   const rival = others.find(({ status }) => status?.vni === kept);
   const message = `Machines of this Network have number ${kept}, which belongs to Network ${rival?.metadata.name ?? ""}. Delete them, and report this: it must not happen.`;
-  memory.forget(uid);
   return none("NumberConflict", message);
 };
 
@@ -78,7 +77,6 @@ export const REST_MS = 60_000;
 export interface NumberMemory {
   promise(uid: string, vni: number): void;
   promisedTo(uid: string): number | undefined;
-  forget(uid: string): void;
   /** The Network is gone. */
   retire(network: Network): void;
   /** Numbers promised to others, or at rest. */
@@ -92,7 +90,6 @@ export const createNumberMemory = (now: () => number): NumberMemory => {
   return {
     promise: (uid, vni) => void promised.set(uid, vni),
     promisedTo: (uid) => promised.get(uid),
-    forget: (uid) => void promised.delete(uid),
     retire: ({ metadata: { uid }, status }) => {
       for (const vni of [promised.get(uid), status?.vni]) if (vni !== undefined) restingSince.set(vni, now());
       promised.delete(uid);

@@ -1,8 +1,0 @@
-export {
-  contains,
-  formatAddress,
-  overlap,
-  parseAddress,
-  parseCidr,
-  type AddressBlock,
-} from "../../api/ipv4.ts";
