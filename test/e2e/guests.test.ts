@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { z } from "zod";
 
-import type { AllocatedInterface } from "../../src/api/virtual-machine.ts";
+import { type AllocatedInterface, virtualMachines } from "../../src/api/virtual-machine.ts";
 import { makeSshKey, ssh } from "../testbed/ssh.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
 import { manifests } from "./support/manifests.ts";
-import { startStage, type Stage } from "./support/stage.ts";
+import { conditionOf, isReady, startStage, type Stage } from "./support/stage.ts";
 
 /**
  * Guests as people have them: a distribution that cloud-init sets up, and one
@@ -201,6 +201,25 @@ describe("examples/debian.yaml, set up by cloud-init", () => {
         guest.node.virsh(["qemu-agent-command", `vireo-${guest.vmUid}`, '{"execute":"guest-get-host-name"}']),
       );
       expect(JSON.parse(answer)).toEqual({ return: { "host-name": "web" } });
+    },
+    NO_BOOT_MS,
+  );
+
+  test(
+    "a program that its guest agent runs says whether it is ready",
+    async () => {
+      const exec = (...command: string[]) => ({
+        readinessProbe: { exec: { command }, periodSeconds: 2, timeoutSeconds: 10 },
+      });
+      await stage.patchMachine("web", exec("/bin/sh", "-c", "exit 3"));
+      await stage.until(
+        virtualMachines,
+        "web",
+        (machine) => conditionOf(machine, "Ready")?.message.includes("exit code 3") === true,
+      );
+      await stage.patchMachine("web", exec("/usr/bin/test", "-d", "/run/systemd/system"));
+      const ready = await stage.until(virtualMachines, "web", isReady);
+      expect(conditionOf(ready, "Ready")?.reason).toBe("Running");
     },
     NO_BOOT_MS,
   );
