@@ -3,7 +3,8 @@ import type { Acceleration } from "../api/hypervisor.ts";
 import type { Seed } from "./cloud-init/types.ts";
 import type { RootDisk, RootDiskOutcome } from "./disks/types.ts";
 import type { Domain } from "./domains/types.ts";
-import type { Link, Tap } from "./links/types.ts";
+import type { FloatingTarget } from "./floating-claims.ts";
+import { type Link, type Tap, tapName } from "./links/types.ts";
 
 /**
  * What a VirtualMachine means for each room of this node: pure translations
@@ -44,6 +45,19 @@ export const desiredLink = ({ machine, allocation }: PlacedMachine): Link => ({
   vmUid: machine.metadata.uid,
   interfaces: allocation.interfaces,
 });
+
+/** Where floating addresses may lead to on this node. */
+export const floatingTargets = (machines: readonly VirtualMachine[]): readonly FloatingTarget[] =>
+  machines
+    .flatMap((machine) => placed(machine) ?? [])
+    .flatMap(({ machine, allocation }) =>
+      allocation.interfaces.map(({ network, address, vni }) => ({
+        machineUid: machine.metadata.uid,
+        guestAddress: address,
+        vni,
+        tap: tapName(machine.metadata.uid, network),
+      })),
+    );
 
 export const desiredDomain = (
   { machine, allocation }: PlacedMachine,

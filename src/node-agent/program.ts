@@ -21,9 +21,13 @@ import {
 import { openLibvirt } from "../libvirt/index.ts";
 import { createAgent } from "./agent.ts";
 import { createClusterStores } from "./cluster-stores.ts";
+import { floatingTargets } from "./desired.ts";
 import { checkClusterIdentity } from "./cluster-identity.ts";
 import type { NodeAgentConfig } from "./config.ts";
 import { createEnforcedGroups } from "./enforced-groups.ts";
+import { createFloatingAgent } from "./floating-agent.ts";
+import { createFloatingMetrics } from "./floating-metrics.ts";
+import { createFloatingObjects } from "./floating-objects.ts";
 import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
 import { type AgentMetrics, createAgentMetrics, createNetworkMetrics } from "./metrics.ts";
@@ -180,7 +184,21 @@ const tasksOf = ({ config, logger, metrics, agentMetrics, client, host }: Parts,
     workers: WORKERS,
   });
 
+  const floating = createFloatingAgent({
+    nodeName,
+    client,
+    objects: createFloatingObjects({ nodeName, client, logger, metrics }),
+    floating: host.floating,
+    targets: () => (store.synced ? floatingTargets(machines.list()) : undefined),
+    events,
+    logger,
+    metrics: createFloatingMetrics(metrics),
+  });
+  store.onChange(() => floating.refresh());
+
   return {
+    // An address is kept by whoever renews it in time: nothing may come before.
+    floating: (taskSignal: AbortSignal) => floating.run(taskSignal),
     machines: (taskSignal: AbortSignal) => store.run(taskSignal),
     hypervisor: (taskSignal: AbortSignal) => ownHypervisor.run(taskSignal),
     networks: (taskSignal: AbortSignal) => cluster.networks.run(taskSignal),
