@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
-import { deviceGroup, packetMark } from "../../../src/api/network-identity.ts";
+import { deviceGroup, hairpinMark, packetMark } from "../../../src/api/network-identity.ts";
 import type { NetworkNamespace } from "../../testbed/network-namespace.ts";
 import {
   GUEST_MTU,
@@ -161,6 +161,34 @@ describe("Networks on three nodes", () => {
     expect(text).toMatch(/mtu = 1300/);
     await guest("red-1").run(["ip", "route", "flush", "cache"]);
     expect(await pings(guest("red-1"), "10.0.0.22", ...FULL_SIZE)).toBe(true);
+  });
+
+  test("a hairpin mark leads to the guest of another Network that has the sender's own address, and back", async () => {
+    const { namespace, address } = nodeOf(net, 0);
+    const floating = "203.0.113.5";
+    const table = (name: string, chain: string, ...rule: readonly string[]): Promise<string> =>
+      namespace.run(["iptables", "-w", "-t", name, "-A", chain, ...rule]);
+    // What the floating addresses' rules do with a packet from a guest to an address on its own node.
+    const hairpin = String(hairpinMark(RED));
+    await table(
+      "mangle",
+      "PREROUTING",
+      "-d",
+      floating,
+      "-j",
+      "CONNMARK",
+      "--set-mark",
+      String(packetMark(BLUE)),
+    );
+    await table("mangle", "PREROUTING", "-d", floating, "-j", "MARK", "--set-mark", hairpin);
+    const reply = ["-m", "conntrack", "--ctdir", "REPLY", "-m", "connmark", "!", "--mark", "0"];
+    await table("mangle", "PREROUTING", ...reply, "-j", "CONNMARK", "--restore-mark");
+    await table("nat", "PREROUTING", "-d", floating, "-j", "DNAT", "--to-destination", "10.0.0.11");
+    await table("nat", "POSTROUTING", "-m", "mark", "--mark", hairpin, "-j", "SNAT", "--to-source", address);
+    expect(await pings(guest("blue-1"), floating)).toBe(true);
+    const rules = await namespace.run(["iptables", "-w", "-t", "nat", "-vnL", "POSTROUTING"]);
+    expect(rules).toMatch(/^\s*1 .* to:10\.99\.0\.1$/m);
+    for (const name of ["nat", "mangle"]) await namespace.run(["iptables", "-w", "-t", name, "-F"]);
   });
 
   test("a guest that moves to another node is found there under its address", async () => {
