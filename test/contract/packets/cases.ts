@@ -135,9 +135,6 @@ const nodesAndOthers: readonly Case[] = [
   }),
   no("a service at its gateway's address", ["plain-0", "node-1"], tcp(80), { address: "10.0.0.1" }),
   no("udp to its gateway", ["plain-0", "node-1"], udp(53), { address: "10.0.0.1" }),
-  no("a question for an address by DHCP, to its gateway", ["plain-0", "node-1"], udp(67), {
-    address: "10.0.0.1",
-  }),
   no("a cloud's metadata", ["plain-0", "outside"], tcp(80), { address: "169.254.169.254" }),
   no("a cloud's metadata, on the node", ["plain-0", "node-1"], tcp(80), { address: "169.254.169.254" }),
   yes("from the guest's own node, whatever the rules say", ["node-1", "db-0"], tcp(22)),

@@ -3,7 +3,7 @@ import type { Attempt } from "../../fakes/reach-oracle.ts";
 /** What tests and the processes that probe for them say to each other. */
 
 /** Every participant answers on these, over TCP and UDP. */
-export const PORTS = [22, 53, 67, 80, 1000, 1001, 1002, 1003, 5432, 8080] as const;
+export const PORTS = [22, 53, 80, 1000, 1001, 1002, 1003, 5432, 8080] as const;
 
 /** Protocols over IP that are listened to beside: ICMP, GRE, and one that is nobody's. */
 export const IP_PROTOCOLS = [1, 47, 99] as const;

@@ -2,13 +2,11 @@ import { rm } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 import { createFilters, type Filters } from "../../../src/node-agent/filters/index.ts";
-import { createRevocation, type Revocation } from "../../../src/node-agent/filters/revocation.ts";
 import { desiredOn, type GuardedCluster, type GuardedGuest, routesOn } from "../../fakes/guarded-cluster.ts";
 import type { Attempt } from "../../fakes/reach-oracle.ts";
 import {
   OUTSIDE_ADDRESS,
   type PacketNetwork,
-  type PacketNode,
   type PluggedGuest,
   startPacketNetwork,
 } from "../../testbed/packet-network.ts";
@@ -46,14 +44,9 @@ export interface World {
    * says will arrive has, and the others have had the same time and more.
    */
   try(probes: readonly Probe[], expected: readonly boolean[]): Promise<readonly Outcome[]>;
-  /** Filters and revocations of a node, as its agent has them. */
-  readonly rooms: readonly NodeRooms[];
+  /** Each node's filters, as its agent has them. */
+  readonly filters: readonly Filters[];
   stop(): Promise<void>;
-}
-
-export interface NodeRooms {
-  readonly filters: Filters;
-  readonly revocation: Revocation;
 }
 
 const { signal } = new AbortController();
@@ -62,11 +55,6 @@ const { signal } = new AbortController();
 const GRACE_MS = 300;
 /** Longer than TCP's first two repetitions. */
 const PATIENCE_MS = 8_000;
-
-const roomsOf = ({ namespace }: PacketNode): NodeRooms => ({
-  filters: createFilters({ run: namespace.runCommand }),
-  revocation: createRevocation({ run: namespace.runCommand }),
-});
 
 const plugAll = async (
   network: PacketNetwork,
@@ -109,7 +97,7 @@ export const startWorld = async (cluster: GuardedCluster): Promise<World> => {
   const guests = await plugAll(network, cluster);
   await routeOutside(network, cluster);
   const probers = await startProbers(network, guests);
-  const rooms = network.nodes.map(roomsOf);
+  const filters = network.nodes.map(({ namespace }) => createFilters({ run: namespace.runCommand }));
 
   const prober = (name: string): Prober => {
     const found = probers.get(name);
@@ -138,18 +126,16 @@ export const startWorld = async (cluster: GuardedCluster): Promise<World> => {
     network,
     guests,
     prober,
-    rooms,
+    filters,
     apply: async (now) => {
-      const counts = await Promise.all(
+      const outcomes = await Promise.all(
         network.nodes.map(async ({ links }, index) => {
-          const desired = desiredOn(now, index);
           await links.syncNetworks(routesOn(now, index), { signal });
-          const { affectedGuests } = (await rooms[index]?.filters.sync(desired, { signal })) ?? {};
-          return rooms[index]?.revocation.revoke(desired, affectedGuests ?? [], { signal });
+          return filters[index]?.sync(desiredOn(now, index), { signal });
         }),
       );
       const sum = (kind: "revoked" | "restored"): number =>
-        counts.reduce((total, count) => total + (count?.[kind] ?? 0), 0);
+        outcomes.reduce((total, outcome) => total + (outcome?.[kind] ?? 0), 0);
       return { revoked: sum("revoked"), restored: sum("restored") };
     },
     try: async (probes, expected) => {
