@@ -27,10 +27,10 @@ export interface LinksCallOptions {
 
 /**
  * The network devices of this node's guests: a tap for each interface, a route
- * to it, the gateways, and the tunnels to guests of other nodes. Every verb may be repeated and completes what a
- * killed agent left half-done. They run one after the other. They reject with
- * ForeignDeviceError when a device that is not ours has a name of ours, and
- * with CommandError when the host refuses.
+ * to it, the gateways, and the tunnels to guests of other nodes. Every verb may
+ * be repeated and completes what a killed agent left half-done. They run one
+ * after the other. They reject with ForeignDeviceError when a device that is
+ * not ours has a name of ours, and with CommandError when the host refuses.
  */
 export interface Links {
   /**
@@ -80,7 +80,7 @@ const monotonicMs = (): number => performance.now();
 export const createLinks = ({ run }: { readonly run: RunCommand }): Links => {
   const driver = sharingObservations(createLinkDriver({ run, monotonicMs }), monotonicMs);
   const inTurn = createInTurn();
-  // So that a new tap's routes reach the peers' tables with the tap. Without it they do at the next syncNetworks.
+  // So that a new tap's routes reach the peers' tables together with the tap, and not at the next syncNetworks.
   let networks: readonly NetworkRoutes[] | undefined;
   /** Looks, plans and acts, before anybody else does. */
   const carryOut = (
