@@ -99,8 +99,7 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
       ["create", "vireo.dev/securitygroups"],
       ["create patch", EVENTS],
       ["create get", "/secrets"],
-      ["get list watch create", LEASES, system],
-      ["patch", LEASES, { ...system, name: "vireo-controller" }],
+      ["get list watch create patch", LEASES, system],
     ],
     [
       ["update delete deletecollection", every],
@@ -110,7 +109,6 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
       ],
       ["patch", vireo("images", "keypairs", "flavors", "networks", "hypervisors").join(" ")],
       ["list watch update patch delete", "/secrets"],
-      ["patch", LEASES, { ...system, name: "node-a" }],
       ["create get", LEASES, { namespace: "default" }],
       ["delete", LEASES, system],
       ["get list", "/pods /configmaps /nodes"],

@@ -4,6 +4,8 @@ import {
   type Controller,
   createController,
   done,
+  fenceLease,
+  fenceMissingLease,
   leases,
   type ObjectKey,
   requeueAfter,
@@ -15,6 +17,9 @@ import type { FloatingNodes } from "./nodes.ts";
 /** The API server is asked soon again: nobody answers for the addresses meanwhile. */
 const BACKOFF = { initialMs: 50, maxMs: 1_000 };
 
+/** After the Lease has turned out to be renewed while it was to be taken, in ms. */
+const LOOK_AGAIN_MS = 50;
+
 const PREFIX = floatingLeaseName("");
 
 /** The node whose floating Lease that is; undefined for other Leases. */
@@ -23,9 +28,10 @@ export const nodeOfLease = ({ name }: ObjectKey): string | undefined =>
 
 /**
  * One timer for each node that answers for addresses, set to the moment when
- * they have run out if it stays silent. It then asks the API server once more:
- * a watch may be late without anybody noticing, and what was taken from a node
- * that is alive would be answered for twice.
+ * they have run out if it stays silent. It then reads the Lease once more and
+ * takes it from the node: a watch may be late without anybody noticing, and a
+ * renewal may be under way. What was taken from a node that is alive, or that
+ * does not know of it, would be answered for twice.
  *
  * @param onFenced called with the node, after which it is known to be fenced
  */
@@ -61,9 +67,16 @@ export const createFence = (
       const seemsAliveForMs = nodes.fencedInMs(node);
       if (seemsAliveForMs > 0) return requeueAfter(seemsAliveForMs);
       const key = { namespace: SYSTEM_NAMESPACE, name: floatingLeaseName(node) };
-      nodes.sawLease(node, await client.get(leases, key, { signal }));
+      const lease = await client.get(leases, key, { signal });
+      nodes.sawLease(node, lease);
       const isAliveForMs = nodes.fencedInMs(node);
       if (isAliveForMs > 0) return requeueAfter(isAliveForMs);
+      const isTaken =
+        lease === undefined
+          ? await fenceMissingLease(client, key, { signal })
+          : await fenceLease(client, lease, { signal });
+      // Renewed at this very moment: the next look finds out for how long.
+      if (!isTaken) return requeueAfter(LOOK_AGAIN_MS);
       nodes.fence(node);
       logger.warn({ node }, "the node's floating addresses have run out; they are given to others");
       onFenced(node);

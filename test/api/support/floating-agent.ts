@@ -8,13 +8,13 @@ import { timestampOf } from "../../../src/api/condition.ts";
 import { SYSTEM_NAMESPACE } from "../../../src/api/hypervisor.ts";
 import {
   createController,
+  createFencingLease,
   createKubeClient,
   createStore,
   done,
   keyOf,
   type KubeConfig,
   type KubeClient,
-  renewLease,
   runTogether,
   silentLogger,
   sleep,
@@ -52,13 +52,12 @@ const runAgent = async (options: FloatingAgentOptions, signal: AbortSignal): Pro
   const logger = silentLogger;
   const client = createKubeClient({ kubeConfig, userAgent: FIELD_MANAGER });
   const store = createStore({ client, resource: floatingIps, logger });
-  const lease = {
-    client,
-    namespace: SYSTEM_NAMESPACE,
-    name: floatingLeaseName(nodeName),
-    identity: nodeName,
-    logger,
-  };
+  const name = floatingLeaseName(nodeName);
+  const lease = createFencingLease({ client, namespace: SYSTEM_NAMESPACE, name, identity: nodeName });
+  // One call at a time.
+  let renewing: Promise<unknown> = Promise.resolve();
+  const renewLease = (task: AbortSignal): Promise<unknown> =>
+    (renewing = renewing.catch(() => {}).then(() => lease.renew(task)));
   const concerns = ({ status }: FloatingIp): boolean =>
     status?.claim?.nodeName === nodeName || status?.holder?.nodeName === nodeName;
   const controller = createController({
@@ -72,7 +71,7 @@ const runAgent = async (options: FloatingAgentOptions, signal: AbortSignal): Pro
       const isOwn = holder?.nodeName === nodeName;
       if (isOwn && claim?.nodeName !== nodeName) await writeHolder(client, floatingIp, undefined, task);
       if (claim?.nodeName === nodeName && holder === undefined && options.takesNothing !== true) {
-        await renewLease(lease, task);
+        await renewLease(task);
         await writeHolder(client, floatingIp, nodeName, task);
       }
       return done;
@@ -80,7 +79,7 @@ const runAgent = async (options: FloatingAgentOptions, signal: AbortSignal): Pro
   });
   const renew = async (task: AbortSignal): Promise<void> => {
     while (!task.aborted) {
-      if (store.list().some(concerns)) await renewLease(lease, task).catch(() => {});
+      if (store.list().some(concerns)) await renewLease(task).catch(() => {});
       await sleep(systemClock, FLOATING_RENEW_MS, task).catch(() => {});
     }
   };

@@ -5,7 +5,7 @@ import { createFence } from "../../../src/controllers/floating-ip/fence.ts";
 import { createFloatingNodes } from "../../../src/controllers/floating-ip/nodes.ts";
 import { createControllerMetrics } from "../../../src/controllers/metrics.ts";
 import { BY_HOLDER, createStores, floatingIpIndexes } from "../../../src/controllers/stores.ts";
-import { createMetrics, type Lease, silentLogger } from "../../../src/kube/index.ts";
+import { ApiError, createMetrics, FENCED, type Lease, silentLogger } from "../../../src/kube/index.ts";
 import { ManualClock } from "../../fakes/manual-clock.ts";
 import { claimOf, floatingIpWith, heldBy } from "./floating-objects.ts";
 import { storeOf } from "./still-store.ts";
@@ -26,14 +26,19 @@ const lease = (renewTime: string): Lease => ({
 });
 
 /** The fence over a watch that showed the renewal "a" and nothing since. */
-const watchOver = (floatingIps: readonly FloatingIp[], answers: (lease: Lease) => Promise<Lease>) => {
+const watchOver = (
+  floatingIps: readonly FloatingIp[],
+  answers: (lease: Lease) => Promise<Lease>,
+  isRenewedMeanwhile = (): boolean => false,
+) => {
   const clock = new ManualClock();
   const nodes = createFloatingNodes(clock);
   const fenced: number[] = [];
+  const patches: object[] = [];
   let asked = 0;
   const runtime = createMetrics();
   const refuse = (): never => {
-    throw new Error("the fence writes nothing");
+    throw new Error("the fence writes nothing but its patch");
   };
   const client: ControllerContext["client"] = {
     // The one Lease there is, whatever is asked for.
@@ -47,7 +52,12 @@ const watchOver = (floatingIps: readonly FloatingIp[], answers: (lease: Lease) =
     create: refuse,
     apply: refuse,
     applyStatus: refuse,
-    mergePatch: refuse,
+    mergePatch: (resource, _, patch) => {
+      if (isRenewedMeanwhile())
+        return Promise.reject(new ApiError("patch Lease", 409, { message: "changed" }));
+      patches.push(patch);
+      return Promise.resolve(resource.parse({ ...lease("a"), ...patch, metadata: lease("a").metadata }));
+    },
     delete: refuse,
     close: () => Promise.resolve(),
   };
@@ -71,6 +81,7 @@ const watchOver = (floatingIps: readonly FloatingIp[], answers: (lease: Lease) =
   return {
     clock,
     fenced,
+    patches,
     asked: () => asked,
     stop: async () => {
       life.abort();
@@ -88,6 +99,21 @@ describe("A node that holds an address and is silent", () => {
     expect([world.fenced, world.asked()]).toEqual([[], 0]);
     await world.clock.advance(60_000);
     expect(world.fenced).toEqual([FLOATING_FENCED_AFTER_MS]);
+    expect(world.patches).toMatchObject([
+      { metadata: { resourceVersion: "1" }, spec: { holderIdentity: FENCED } },
+    ]);
+    await world.stop();
+  });
+
+  test("is not fenced when it renews while its Lease is taken", async () => {
+    let renewals = 0;
+    const world = watchOver(
+      [held],
+      (same) => Promise.resolve(renewals === 0 ? same : lease("b")),
+      () => (renewals += 1) === 1,
+    );
+    await world.clock.advance(2 * FLOATING_FENCED_AFTER_MS - 1);
+    expect([world.fenced, world.patches]).toEqual([[], []]);
     await world.stop();
   });
 
