@@ -230,13 +230,13 @@ describe("how long an address may stay on a device", () => {
       fc.property(fc.integer({ min: 0, max: 10_000 }), (now) => {
         const lease = { term: "1", begunAt: 0 };
         const seconds = validForSeconds(lease, now);
-        return seconds < 1 || isInTime(lease, seconds, now + 50);
+        expect(seconds < 1 || isInTime(lease, seconds, now + 50)).toBe(true);
       }),
     );
   });
 });
 
-describe("whatever a node knows", () => {
+describe("a node, whatever it knows,", () => {
   const where = fc.constantFrom("here", "elsewhere", "none");
   const situation = fc.record({
     claim: where,
@@ -253,7 +253,7 @@ describe("whatever a node knows", () => {
   });
   const factsOf = (one: typeof situation extends fc.Arbitrary<infer T> ? T : never): FloatingFacts =>
     facts({
-      objects: [object(one as Situation)],
+      objects: [object(one)],
       held: new Set(one.isHeld ? [ADDRESS] : []),
       lease: one.hasLease ? { term: one.term, begunAt: 10_000 - one.ageMs } : undefined,
       confirmed: one.isConfirmed ? new Map([[ADDRESS, { term: "1", uid: "uid-www" }]]) : new Map(),
@@ -263,7 +263,7 @@ describe("whatever a node knows", () => {
       inFlight: new Set(one.isInFlight ? ["uid-www"] : []),
     });
 
-  it("it holds nothing that another node may hold", () => {
+  it("holds nothing that another node may hold", () => {
     fc.assert(
       fc.property(situation, (one) => {
         const { hold } = decideFloating(factsOf(one));
@@ -282,7 +282,7 @@ describe("whatever a node knows", () => {
     );
   });
 
-  it("it clears itself as the holder only when the address is not on its device, and never acquires what is another's", () => {
+  it("clears itself as the holder only when the address is not on its device, and never acquires what is another's", () => {
     fc.assert(
       fc.property(situation, (one) => {
         const { clear, acquire, withdrawals, hold } = decideFloating(factsOf(one));

@@ -42,10 +42,10 @@ describe("a floating address among three nodes", () => {
           expect(world.settled.map((node) => `node-${node}`)).toEqual(claim === undefined ? [] : [claim]);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 40 },
     );
     // It is no proof if nobody held anything.
-    expect(holds).toBeGreaterThan(60);
+    expect(holds).toBeGreaterThan(40);
   }, 300_000);
 
   it.each([
@@ -72,7 +72,7 @@ describe("a floating address among three nodes", () => {
       stalled(NODES, 5_600, 12_000),
     ];
     const naive = await play({ faults, seed: 7, controllerFences: false });
-    expect(naive.violations).not.toEqual([]);
+    expect(naive.violations.join("\n")).toContain("answers beside");
     const fencing = await play({ faults, seed: 7 });
     expect(fencing.violations).toEqual([]);
   }, 60_000);

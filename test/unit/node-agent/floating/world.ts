@@ -1,21 +1,19 @@
 import type { FloatingIp } from "../../../../src/api/floating-ip.ts";
 import { FLOATING_FENCED_AFTER_MS } from "../../../../src/api/floating-ip.ts";
-import { ApiError, type KubeClient, type Lease } from "../../../../src/kube/index.ts";
+import { type KubeClient, type Lease, whenAborted } from "../../../../src/kube/index.ts";
 import { createFloatingAgent } from "../../../../src/node-agent/floating-agent.ts";
 import type { FloatingTarget } from "../../../../src/node-agent/floating-claims.ts";
 import { newestOf, type FloatingObjects } from "../../../../src/node-agent/floating-objects.ts";
 import type { Floating } from "../../../../src/node-agent/floating/index.ts";
 import { fenceLease } from "../../../../src/kube/fencing-lease.ts";
 import { ManualClock } from "../../../fakes/manual-clock.ts";
+import { ADDRESS, ApiState } from "./api-state.ts";
 import { silentLogger } from "../../../../src/kube/logger.ts";
 
 /**
  * Nodes with real agents, a controller, an API server and kernels, in simulated
  * time, with whatever delays, crashes and partitions a test asks for.
  */
-
-export const ADDRESS = "192.0.2.101";
-const NAME = "www";
 
 /** Numbers from a seed, in [0, 1). https://en.wikipedia.org/wiki/Xorshift */
 const randomFrom = (seed: number): (() => number) => {
@@ -27,80 +25,6 @@ const randomFrom = (seed: number): (() => number) => {
     return (state >>> 0) / 2 ** 32;
   };
 };
-
-type Stored<T> = T & { readonly metadata: { readonly resourceVersion: string } };
-
-/** The state that all agree on, with optimistic locking. */
-class Api {
-  #version = 1;
-  #term = 0;
-  readonly leases = new Map<string, Lease>();
-  floatingIp: FloatingIp;
-  readonly #listeners: ((what: FloatingIp | Lease) => void)[] = [];
-
-  constructor() {
-    this.floatingIp = {
-      apiVersion: "vireo.dev/v1alpha1",
-      kind: "FloatingIP",
-      metadata: { name: NAME, namespace: "shop", uid: "uid-www", resourceVersion: "1", generation: 1 },
-      spec: { pool: "public", failback: "Never" },
-      status: { address: ADDRESS },
-    } as unknown as FloatingIp;
-  }
-
-  onChange(listener: (what: FloatingIp | Lease) => void): void {
-    this.#listeners.push(listener);
-  }
-
-  setStatus(change: Readonly<Record<string, unknown>>, resourceVersion?: string): FloatingIp {
-    this.#check(this.floatingIp.metadata.resourceVersion, resourceVersion);
-    const { status, metadata } = this.floatingIp;
-    const next = Object.fromEntries(
-      Object.entries({ ...status, ...change }).filter(([, value]) => value !== undefined),
-    );
-    if (JSON.stringify(next) === JSON.stringify(status)) return this.floatingIp;
-    this.floatingIp = {
-      ...this.floatingIp,
-      metadata: { ...metadata, resourceVersion: this.#next() },
-      status: next,
-    } as FloatingIp;
-    return this.#tell(this.floatingIp);
-  }
-
-  createLease(name: string, spec: Lease["spec"]): Lease {
-    if (this.leases.has(name)) throw new ApiError("create Lease", 409, { reason: "AlreadyExists" });
-    this.#term += 1;
-    const metadata = { name, namespace: "vireo-system", uid: `lease-${this.#term}`, generation: 1 };
-    return this.#storeLease(name, { metadata, spec } as unknown as Lease);
-  }
-
-  patchLease(name: string, spec: Lease["spec"], resourceVersion: string | undefined): Lease {
-    const lease = this.leases.get(name);
-    if (lease === undefined) throw new ApiError("patch Lease", 404, { reason: "NotFound" });
-    this.#check(lease.metadata.resourceVersion, resourceVersion);
-    return this.#storeLease(name, { ...lease, spec: { ...lease.spec, ...spec } });
-  }
-
-  #storeLease(name: string, lease: Lease): Lease {
-    const stored = { ...lease, metadata: { ...lease.metadata, resourceVersion: this.#next() } };
-    this.leases.set(name, stored);
-    return this.#tell(stored);
-  }
-
-  #next(): string {
-    this.#version += 1;
-    return String(this.#version);
-  }
-
-  #check(stored: string, given: string | undefined): void {
-    if (given !== undefined && given !== stored) throw new ApiError("write", 409, { reason: "Conflict" });
-  }
-
-  #tell<T extends FloatingIp | Lease>(what: T): Stored<T> {
-    for (const listener of this.#listeners) listener(what);
-    return what;
-  }
-}
 
 /** What lies between a process and the API server. */
 interface Link {
@@ -138,7 +62,7 @@ interface Incarnation {
 
 export class World {
   readonly clock = new ManualClock();
-  readonly api = new Api();
+  readonly api = new ApiState();
   /** Each time that two nodes answered for the address. */
   readonly violations: string[] = [];
   /** How often an address was put on a device. */
@@ -168,6 +92,7 @@ export class World {
 
   async run(forMs: number): Promise<void> {
     const stopped = new AbortController();
+    this.#watchHolder();
     this.#kernels.forEach((_, node) => this.#startAgent(node));
     this.#runController(stopped.signal);
     for (const fault of this.#options.faults) this.clock.after(fault.atMs, () => this.#inject(fault));
@@ -327,7 +252,7 @@ export class World {
       ),
     );
     return {
-      run: (signal) => new Promise((resolve) => void signal.addEventListener("abort", () => resolve())),
+      run: (signal) => whenAborted(signal),
       get synced() {
         return watches.every(({ synced }) => synced());
       },
@@ -376,18 +301,37 @@ export class World {
       if (!incarnation.alive) await new Promise(() => {});
       return result;
     };
-    let translated = false;
     return {
-      translate: (addresses) => command(() => void (translated = addresses.length > 0)),
+      translate: () => command(() => {}),
       hold: (_, { validForSeconds }) => command(() => this.#put(node, validForSeconds)),
       withdraw: () => command(() => void (kernel.expiresAt = undefined)),
       held: () => command(() => (this.#answers(kernel) ? [ADDRESS] : [])),
-      tearDown: () => command(() => void (translated &&= false)),
+      tearDown: () => Promise.reject(new Error("nobody tears down here")),
     };
+  }
+
+  /** Stronger than what is to be proved: whoever answers is the holder, for all to see. */
+  #watchHolder(): void {
+    let before: string | undefined;
+    this.api.onChange(() => {
+      const holder = this.api.floatingIp.status?.holder?.nodeName;
+      if (holder === before) return;
+      const stillAnswering = this.#answering.filter((node) => `node-${node}` !== holder);
+      if (stillAnswering.length > 0) {
+        this.violations.push(
+          `at ${this.#now()} node ${stillAnswering.join()} answers, ${holder} is the holder`,
+        );
+      }
+      before = holder;
+    });
   }
 
   #put(node: number, seconds: number): void {
     this.holds += 1;
+    const holder = this.api.floatingIp.status?.holder?.nodeName;
+    if (holder !== `node-${node}`) {
+      this.violations.push(`at ${this.#now()} node ${node} answers, ${holder} is the holder`);
+    }
     const kernel = this.#kernelOf(node);
     kernel.expiresAt = this.#now() + seconds * 1000 + this.#between(0, 1_250);
     const others = this.#answering.filter((other) => other !== node);
@@ -406,16 +350,20 @@ export class World {
       () => true,
       () => {},
     );
-    const step = async (): Promise<void> => {
-      if (this.#now() >= Math.max(this.#linkOf(who).stalledUntil, this.#linkOf(who).cutUntil)) {
-        for (const [name, lease] of this.api.leases) {
-          const before = renewals.get(name);
-          if (before?.lease.metadata.resourceVersion === lease.metadata.resourceVersion) continue;
-          const isRenewal = lease.spec.holderIdentity === name.slice("floating-".length);
-          const seenAt = isRenewal ? this.#now() : (before?.seenAt ?? this.#now());
-          renewals.set(name, { lease, seenAt });
-        }
+    const look = (): void => {
+      if (this.#now() < Math.max(this.#linkOf(who).stalledUntil, this.#linkOf(who).cutUntil)) return;
+      for (const [name, lease] of this.api.leases) {
+        const before = renewals.get(name);
+        if (before?.lease.metadata.resourceVersion === lease.metadata.resourceVersion) continue;
+        const isRenewal = lease.spec.holderIdentity === name.slice("floating-".length);
+        const seenAt = isRenewal ? this.#now() : (before?.seenAt ?? this.#now());
+        renewals.set(name, { lease, seenAt });
       }
+    };
+    // As soon as may be: later is safer.
+    this.api.onChange(look);
+    const step = async (): Promise<void> => {
+      look();
       const [seen] = view.list();
       const holder = seen?.status?.holder?.nodeName;
       if (seen === undefined || holder === undefined || holder === seen.status?.claim?.nodeName) return;
@@ -428,7 +376,7 @@ export class World {
     };
     const loop = async (): Promise<void> => {
       while (!signal.aborted) {
-        await this.#wait(this.#isFaulty ? this.#between(10, 200) : 50);
+        await this.#wait(this.#between(5, 60));
         // A request that is lost must not hold it up for ever.
         await Promise.race([step().catch(() => {}), this.#wait(2_000)]);
       }
