@@ -68,7 +68,7 @@ describe.each(backends)("the programming of filters, with iptables-%s", (backend
     const afresh = await stage.freshFilters().sync(reversed, { signal });
     expect(afresh).toMatchObject({ changedChains: 0, repaired: 0 });
     const programs = stage.takeRuns().map(({ program }) => program);
-    expect(programs.filter((program) => /ipset|iptables/.test(program)).toSorted()).toEqual([
+    expect(programs.filter((program) => /ipset|ip6?tables/.test(program)).toSorted()).toEqual([
       "ip6tables-save",
       "ip6tables-save",
       "ipset",
@@ -89,7 +89,7 @@ describe.each(backends)("the programming of filters, with iptables-%s", (backend
     const outcome = await filters.sync({ ...rich, members }, { signal });
     expect(outcome).toMatchObject({ changedChains: 1, repaired: 0, affectedGuests: [guests.beta.vmUid] });
     const programs = stage.takeRuns().map(({ program }) => program);
-    expect(programs.filter((program) => /ipset|iptables/.test(program))).toEqual(["ipset"]);
+    expect(programs.filter((program) => /ipset|ip6?tables/.test(program))).toEqual(["ipset"]);
     expect(await stage.contents()).toContain("10.0.0.77");
   });
 
