@@ -11,6 +11,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { startTestbed } from "../test/testbed/testbed.ts";
 import { measureFailovers } from "./failover.ts";
+import { filterBackends, measureFilters } from "./filters.ts";
 import { measureMany } from "./many.ts";
 import { measureMembership } from "./membership.ts";
 import { openStage } from "./stage.ts";
@@ -95,7 +96,24 @@ const measureFloatingAddress = async (): Promise<readonly Row[]> => {
   ];
 };
 
+const measureFilterRules = async (): Promise<readonly Row[]> => {
+  const rows: Row[] = [];
+  for (const backend of filterBackends) {
+    progress(`measuring 500 guests x 10 rules x a group of 1,000, with iptables-${backend}`);
+    const { fullMs, memberMs, guestMs, verifyMs } = await measureFilters(backend);
+    const name = (what: string): string => `filters (${backend}): ${what}`;
+    rows.push(
+      { name: name("full programming"), value: fullMs, unit: "ms", target: 2000 },
+      { name: name("one member more"), value: memberMs, unit: "ms", target: 50 },
+      { name: name("one guest's groups"), value: guestMs, unit: "ms", target: 50 },
+      { name: name("a look at everything"), value: verifyMs, unit: "ms" },
+    );
+  }
+  return rows;
+};
+
 const measure = async (): Promise<readonly Row[]> => [
+  ...(await measureFilterRules()),
   ...(await measureOneNode()),
   ...(await measureFloatingAddress()),
 ];

@@ -1,3 +1,5 @@
+import { setTimeout } from "node:timers/promises";
+
 import { CommandError, type RunCommand } from "../command.ts";
 import { differingSets, parseSets, planFill, temporarySet } from "./plan.ts";
 import type { AddressSets } from "./types.ts";
@@ -75,6 +77,19 @@ export const createIpsets = ({ run, prefix, patienceMs = 1000 }: IpsetsOptions):
     }
   };
 
+  /** Returns those that are still in use when patience is over. */
+  const destroyAll = async (names: readonly string[], signal: AbortSignal): Promise<readonly string[]> => {
+    const end = performance.now() + patienceMs;
+    let left = names;
+    while (!(await destroy(left, signal))) {
+      const present = await look(signal);
+      left = left.filter((name) => present.has(name));
+      if (left.length === 0 || performance.now() > end) return left;
+      await setTimeout(PAUSE_MS, undefined, { signal });
+    }
+    return [];
+  };
+
   return {
     sync: async (wanted, { signal, verify = false }) => {
       const written = known;
@@ -95,19 +110,9 @@ export const createIpsets = ({ run, prefix, patienceMs = 1000 }: IpsetsOptions):
       const names = surplus(before, wanted);
       if (names.length === 0) return [];
       known = undefined;
-      let left = names;
-      for (const end = performance.now() + patienceMs; ;) {
-        if (await destroy(left, signal)) {
-          left = [];
-          break;
-        }
-        const present = await look(signal);
-        left = surplus(present, wanted);
-        if (left.length === 0 || performance.now() > end) break;
-        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-      }
-      known = new Map([...before].filter(([name]) => wanted.has(name) || left.includes(name)));
-      return names.filter((name) => !left.includes(name));
+      const left = new Set(await destroyAll(names, signal));
+      known = new Map([...before].filter(([name]) => wanted.has(name) || left.has(name)));
+      return names.filter((name) => !left.has(name));
     },
   };
 };
