@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { hypervisors, SYSTEM_NAMESPACE } from "../api/hypervisor.ts";
-import { virtualMachines } from "../api/virtual-machine.ts";
+import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
 import {
   createEventRecorder,
   createHealthServer,
@@ -8,6 +8,7 @@ import {
   createKubeClient,
   createMetrics,
   createStore,
+  type EventRecorder,
   type KubeClient,
   loadKubeConfig,
   type Logger,
@@ -15,6 +16,7 @@ import {
   namespaces,
   runTogether,
   sleep,
+  type Store,
   systemClock,
   whenAborted,
 } from "../kube/index.ts";
@@ -32,7 +34,7 @@ import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
 import { type AgentMetrics, createAgentMetrics, createNetworkMetrics } from "./metrics.ts";
 import { createNodeNetwork } from "./node-network.ts";
-import { createMachineView } from "./report.ts";
+import { createMachineView, type MachineView } from "./report.ts";
 
 const SWEEP_MS = 60_000;
 const CONSOLE_TRIM_MS = 5_000;
@@ -48,6 +50,10 @@ interface Parts {
   readonly agentMetrics: AgentMetrics;
   readonly client: KubeClient;
   readonly host: Host;
+  readonly events: EventRecorder;
+  /** The machines of this node. */
+  readonly store: Store<VirtualMachine>;
+  readonly machines: MachineView;
 }
 
 /**
@@ -65,10 +71,21 @@ export const runNodeAgent = async (
   libvirt.onDisconnected((err) => logger.warn({ err }, "libvirtd cannot be reached; guests are not touched"));
   const agentMetrics = createAgentMetrics(metrics);
   const host = await openHost({ config, libvirt, logger, metrics: agentMetrics, signal });
-  const parts: Parts = { config, logger, metrics, agentMetrics, client, host };
+  const own = followOwn({ config, logger, metrics, client }, signal);
+  const parts: Parts = { config, logger, metrics, agentMetrics, client, host, ...own };
+  const floating = floatingAgentOf(parts);
   try {
-    await prepareNode(parts, signal);
-    await runTogether(tasksOf(parts, signal), signal);
+    await runTogether(
+      {
+        // An address is kept by whoever renews it in time: nothing may come before.
+        floating: (taskSignal) => floating.run(taskSignal),
+        node: async (taskSignal) => {
+          await prepareNode(parts, taskSignal);
+          await runTogether(tasksOf(parts, taskSignal), taskSignal);
+        },
+      },
+      signal,
+    );
   } finally {
     await Promise.all([host.close(), libvirt.close(), client.close()]);
   }
@@ -103,7 +120,11 @@ const readClusterUid = async (client: KubeClient, logger: Logger, signal: AbortS
   }
 };
 
-const tasksOf = ({ config, logger, metrics, agentMetrics, client, host }: Parts, signal: AbortSignal) => {
+/** What the loops share: the machines of this node, and a voice. */
+const followOwn = (
+  { config, logger, metrics, client }: Pick<Parts, "config" | "logger" | "metrics" | "client">,
+  signal: AbortSignal,
+): Pick<Parts, "events" | "store" | "machines"> => {
   const { nodeName } = config;
   const events = createEventRecorder({
     client,
@@ -121,6 +142,30 @@ const tasksOf = ({ config, logger, metrics, agentMetrics, client, host }: Parts,
     logger,
     metrics,
   });
+  return { events, store, machines: createMachineView(store, client) };
+};
+
+const floatingAgentOf = ({ config, client, logger, metrics, host, events, store, machines }: Parts) => {
+  const { nodeName } = config;
+  const floating = createFloatingAgent({
+    nodeName,
+    client,
+    objects: createFloatingObjects({ nodeName, client, logger, metrics }),
+    floating: host.floating,
+    targets: () => (store.synced ? floatingTargets(machines.list()) : undefined),
+    events,
+    logger,
+    metrics: createFloatingMetrics(metrics),
+  });
+  store.onChange(() => floating.refresh());
+  return floating;
+};
+
+const tasksOf = (
+  { config, logger, metrics, agentMetrics, client, host, events, store, machines }: Parts,
+  signal: AbortSignal,
+) => {
+  const { nodeName } = config;
   const ownHypervisor = createStore({
     client,
     resource: hypervisors,
@@ -148,7 +193,6 @@ const tasksOf = ({ config, logger, metrics, agentMetrics, client, host }: Parts,
     metrics,
     now,
   });
-  const machines = createMachineView(store, client);
   agentMetrics.follow(() => machines.list());
   const cluster = createClusterStores({ client, logger, metrics });
   const enforced = createEnforcedGroups(() => ownHypervisor.get({ name: nodeName }), now);
@@ -184,21 +228,7 @@ const tasksOf = ({ config, logger, metrics, agentMetrics, client, host }: Parts,
     workers: WORKERS,
   });
 
-  const floating = createFloatingAgent({
-    nodeName,
-    client,
-    objects: createFloatingObjects({ nodeName, client, logger, metrics }),
-    floating: host.floating,
-    targets: () => (store.synced ? floatingTargets(machines.list()) : undefined),
-    events,
-    logger,
-    metrics: createFloatingMetrics(metrics),
-  });
-  store.onChange(() => floating.refresh());
-
   return {
-    // An address is kept by whoever renews it in time: nothing may come before.
-    floating: (taskSignal: AbortSignal) => floating.run(taskSignal),
     machines: (taskSignal: AbortSignal) => store.run(taskSignal),
     hypervisor: (taskSignal: AbortSignal) => ownHypervisor.run(taskSignal),
     networks: (taskSignal: AbortSignal) => cluster.networks.run(taskSignal),

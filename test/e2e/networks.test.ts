@@ -58,12 +58,15 @@ const applyAll = async (): Promise<void> => {
         nodeSelector: { host: `node-${index + 1}` },
       }),
     ),
-    manifests.floatingIp("www", { pool: "public", targets: ["web-0", "web-1"] }),
   );
 };
 
 beforeAll(async () => {
-  stage = await startStage({ nodes: 3, agentFlags: (name) => [`--node-labels=host=${name}`] });
+  stage = await startStage({
+    nodes: 3,
+    program: "bundle",
+    agentFlags: (name) => [`--node-labels=host=${name}`],
+  });
   await stage.applyBasics();
   for (const { name } of stage.testbed.nodes) baseline.set(name, await stage.testbed.leftovers(name));
   await applyAll();
@@ -239,6 +242,11 @@ class ArpWatch {
 }
 
 describe("a floating address", () => {
+  beforeAll(
+    () => stage.apply(manifests.floatingIp("www", { pool: "public", targets: ["web-0", "web-1"] })),
+    TEST_MS,
+  );
+
   const www = (): Promise<FloatingIp> => stage.until(floatingIps, "www", isReady);
 
   test(
@@ -319,10 +327,21 @@ describe("a floating address", () => {
 test(
   "nothing is left when the last machine is gone",
   async () => {
+    await stage.testbed.node("node-2").powerOn();
+    await stage.testbed.agent("node-2").start();
     await stage.testbed.kubectl(["delete", "floatingip", "www", "-n", NAMESPACE, "--timeout=60s"]);
-    await stage.deleteMachines("web-0", "db-0");
-    await stage.testbed.kubectl(["delete", "securitygroup", "db", "ops", "-n", NAMESPACE, "--timeout=60s"]);
-    for (const name of ["node-1", "node-3"]) {
+    await stage.deleteMachines(...MACHINES);
+    await stage.testbed.kubectl([
+      "delete",
+      "securitygroup",
+      "web",
+      "db",
+      "ops",
+      "-n",
+      NAMESPACE,
+      "--timeout=60s",
+    ]);
+    for (const { name } of stage.testbed.nodes) {
       await waitFor(
         `nothing left on ${name}`,
         async () => {
