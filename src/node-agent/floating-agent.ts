@@ -67,6 +67,8 @@ export interface FloatingAgent {
 const REQUEST_MS = 1_500;
 /** After a failure, in ms. */
 const RETRY_MS = 250;
+/** After rules could not be changed, in ms: what is held goes on with those that are there. */
+const TRANSLATE_RETRY_MS = 2_000;
 /** Rules are looked at for changes by others this often, in ms. */
 const VERIFY_MS = 60_000;
 
@@ -322,7 +324,7 @@ class FloatingLoop {
       if (verify) this.#verifyAt = this.#clock.monotonic() + VERIFY_MS;
     } catch (err) {
       this.#translated = undefined;
-      this.#translateAt = this.#clock.monotonic() + RETRY_MS;
+      this.#translateAt = this.#clock.monotonic() + TRANSLATE_RETRY_MS;
       this.#failed(signal, err, "cannot translate floating addresses; trying again");
     }
   }
