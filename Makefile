@@ -52,7 +52,7 @@ prepare: packages node_modules/.package-lock.json
 	@node test/testbed/prepare.ts
 
 .PHONY: test
-test: prepare verify ## everything: unit, contract, API and end-to-end tests (root; the first time builds for a while)
+test: prepare verify build ## everything: unit, contract, API and end-to-end tests (root; the first time builds for a while)
 	$(JEST) --selectProjects unit contract api --maxWorkers=2
 	$(JEST) --selectProjects e2e --runInBand
 
