@@ -16,6 +16,11 @@ export const attempts: fc.Arbitrary<Attempt> = fc.oneof(
   fc.constant({ protocol: "other" as const, number: 47 }),
 );
 
+const inGroups = (guest: Omit<GuardedGuest, "groups">, groups: readonly string[]): GuardedGuest => ({
+  ...guest,
+  groups,
+});
+
 const ports = fc
   .tuple(fc.constantFrom(...TRIED_PORTS), fc.constantFrom(...TRIED_PORTS))
   .map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }));
@@ -85,7 +90,7 @@ export const clusters = ({
       ...guests.map((guest) =>
         fc
           .uniqueArray(fc.constantFrom(...GROUP_NAMES), { minLength: 1, maxLength: 3 })
-          .map((groups): GuardedGuest => Object.assign({ groups }, guest)),
+          .map((groups) => inGroups(guest, groups)),
       ),
     ),
   });

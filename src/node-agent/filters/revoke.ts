@@ -12,6 +12,10 @@ import type { DesiredFilters, FilterNetwork, GuestFilter } from "./types.ts";
  * One that is no longer allowed is marked, and the rules refuse what has the
  * mark, both ways. It is not deleted: the next packet of either side would make
  * a new entry, and the guest's may leave, so that the peer's are its answers.
+ *
+ * A protocol without ports has one entry between two addresses, whoever began:
+ * while it is revoked, and either side goes on sending, the other direction is
+ * refused too, even where rules would let that one begin.
  */
 
 /** The machines whose connections are looked at, by uid; all after a start, when nobody knows what has changed. */
