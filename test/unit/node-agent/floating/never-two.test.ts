@@ -18,9 +18,12 @@ const fault = fc.record({
   forMs: fc.integer({ min: 100, max: 12_000 }),
 });
 
-const play = async (options: Omit<WorldOptions, "nodes">): Promise<World> => {
+const play = async ({
+  forMs = RUN_MS,
+  ...options
+}: Omit<WorldOptions, "nodes"> & { readonly forMs?: number }): Promise<World> => {
   const world = new World({ nodes: NODES, ...options });
-  await world.run(RUN_MS);
+  await world.run(forMs);
   return world;
 };
 
@@ -48,10 +51,55 @@ describe("a floating address among three nodes", () => {
     expect(holds).toBeGreaterThan(40);
   }, 300_000);
 
+  it("is answered for by one node when its node falls silent in the middle of anything", async () => {
+    const silence = fc.record({
+      atMs: fc.integer({ min: 3_000, max: 6_000 }),
+      isSlow: fc.boolean(),
+      isKilled: fc.boolean(),
+      seed: fc.integer(),
+    });
+    await fc.assert(
+      fc.asyncProperty(silence, async ({ atMs, isSlow, isKilled, seed }) => {
+        const slow: Fault = { kind: "slow-host", who: 0, atMs: 2_000, forMs: 8_000 };
+        const killed: Fault = { kind: "crash", who: 0, atMs, forMs: 300 };
+        const world = await play({
+          seed,
+          forMs: 14_000,
+          faults: [
+            claimTo(0, 0),
+            claimTo(1, atMs + 500),
+            cut(0, atMs, 7_000),
+            stalled(0, atMs, 10_000),
+            ...(isSlow ? [slow] : []),
+            ...(isKilled ? [killed] : []),
+          ],
+        });
+        expect(world.violations).toEqual([]);
+        expect(world.settled).toEqual([1]);
+      }),
+      { numRuns: 30 },
+    );
+  }, 300_000);
+
   it.each([
     ["its claim moves", [claimTo(1, 5_000)], 1],
-    ["its node is cut off", [claimTo(1, 6_000), { kind: "cut", who: 0, atMs: 5_000, forMs: 20_000 }], 1],
+    ["its node is cut off", [claimTo(1, 6_000), cut(0, 5_000, 20_000)], 1],
     ["its agent is killed and comes back", [{ kind: "crash", who: 0, atMs: 5_000, forMs: 500 }], 0],
+    [
+      "its node was cut off and does not hear what happened meanwhile",
+      [claimTo(1, 5_500), cut(0, 5_000, 6_000), stalled(0, 5_000, 15_000)],
+      1,
+    ],
+    [
+      "its agent is killed, and the next one cut off, which then knows no more than its device",
+      [
+        claimTo(1, 5_500),
+        { kind: "crash", who: 0, atMs: 5_000, forMs: 300 },
+        cut(0, 5_000, 6_000),
+        stalled(0, 5_000, 15_000),
+      ],
+      1,
+    ],
     ["its agent does not hear that the claim moved", [claimTo(1, 5_000), stalled(0, 4_000, 8_000)], 1],
   ] satisfies [string, Fault[], number][])(
     "is held by the right node after %s",
@@ -77,6 +125,10 @@ describe("a floating address among three nodes", () => {
     expect(fencing.violations).toEqual([]);
   }, 60_000);
 });
+
+function cut(who: number, atMs: number, forMs: number): Fault {
+  return { kind: "cut", who, atMs, forMs };
+}
 
 function stalled(who: number, atMs: number, forMs: number): Fault {
   return { kind: "stall", who, atMs, forMs };
