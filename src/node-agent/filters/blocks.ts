@@ -29,6 +29,12 @@ export const parseBlock = (text: string): Block | undefined => {
 
 export const isAddress = (text: string): boolean => parseNumber(text) !== undefined;
 
+/** The address, checked. Throws RangeError. */
+export const checkedAddress = (text: string): string => {
+  if (!isAddress(text)) throw new RangeError(`not an IPv4 address: ${JSON.stringify(text)}`);
+  return text;
+};
+
 /** A block of one address is written as the address. */
 export const renderBlock = ({ first, length }: Block): string => {
   const bytes = [24, 16, 8, 0].map((shift) => Math.floor(first / 2 ** shift) % 256);

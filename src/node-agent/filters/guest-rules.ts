@@ -1,4 +1,4 @@
-import { isAddress } from "./blocks.ts";
+import { checkedAddress, isAddress } from "./blocks.ts";
 import {
   EGRESS_CHAIN,
   egressChain,
@@ -38,7 +38,9 @@ const logRule = ({ namespace, name }: GuestFilter): string => {
 /** Returns when the guest is who it says it is: what comes next decides about the packet itself. */
 const senderRules = ({ macAddress, address, allowedAddresses }: GuestFilter): readonly string[] => [
   `-m mac ! --mac-source ${word(macAddress)} -j DROP`,
-  ...sortedUnique([word(address), ...allowedAddresses.filter(isAddress)]).map((own) => `-s ${own} -j RETURN`),
+  ...sortedUnique([checkedAddress(address), ...allowedAddresses.filter(isAddress)]).map(
+    (own) => `-s ${own} -j RETURN`,
+  ),
   "-j DROP",
 ];
 

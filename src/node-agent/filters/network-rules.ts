@@ -8,10 +8,10 @@ import {
   packetMark,
 } from "../../api/network-identity.ts";
 import type { RuleSet } from "../host/iptables/index.ts";
-import { holds, isAddress, parseBlock, renderBlock } from "./blocks.ts";
+import { checkedAddress, holds, isAddress, parseBlock, renderBlock } from "./blocks.ts";
 import { hookChain, ISOLATION_CHAIN, networkChain, NODES_SET } from "./owner.ts";
 import type { FilterNetwork, GuestFilter } from "./types.ts";
-import { FROM_GUEST, hexadecimal, sortedUnique, TO_GUEST, TO_TUNNEL, word } from "./words.ts";
+import { FROM_GUEST, hexadecimal, sortedUnique, TO_GUEST, TO_TUNNEL } from "./words.ts";
 
 /**
  * What keeps Networks apart on a node: to which Network a packet belongs, in
@@ -48,7 +48,7 @@ export const localNetwork = (network: FilterNetwork, guests: readonly GuestFilte
     furtherAddresses: sortedUnique(guests.flatMap(({ allowedAddresses }) => allowedAddresses)).filter(
       isOutside,
     ),
-    gateways: sortedUnique(guests.map(({ gateway }) => word(gateway))),
+    gateways: sortedUnique(guests.map(({ gateway }) => checkedAddress(gateway))),
   };
 };
 
@@ -149,7 +149,9 @@ export const natRules = (networks: readonly LocalNetwork[], tunnelAddress: strin
       [
         `${TO_GUEST} -m mark --mark ${OURS} -j ACCEPT`,
         `${TO_TUNNEL} -m connmark --mark ${OURS} -j ACCEPT`,
-        ...(tunnelAddress === undefined ? [] : [`${TO_TUNNEL} -j SNAT --to-source ${word(tunnelAddress)}`]),
+        ...(tunnelAddress === undefined
+          ? []
+          : [`${TO_TUNNEL} -j SNAT --to-source ${checkedAddress(tunnelAddress)}`]),
         ...networks
           .filter(({ egress }) => egress === "NAT")
           .flatMap((network) =>

@@ -266,6 +266,7 @@ describe("the rules for IPv4", () => {
     ["macAddress", "02:00:00:00:00:01 -j ACCEPT"],
     ["address", "0.0.0.0/0"],
     ["address", '10.0.0.1"'],
+    ["address", "any"],
     ["gateway", "10.0.0.1\nCOMMIT"],
   ])("are not made of a hostile %s: %j", (field, value) => {
     expect(() => ipv4Rules({ ...base, guests: [{ ...one, [field]: value }] })).toThrow(RangeError);
