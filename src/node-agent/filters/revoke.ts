@@ -72,6 +72,9 @@ const partiesOf = (policy: Policy, entry: ConntrackEntry): Parties => {
   if (within !== undefined) {
     return { senders, receivers: receivers.filter((guest) => guest.vni === within.vni), connected: true };
   }
+  // An address outside of the Network's, that a guest of it was given leave for.
+  const further = receivers.filter((guest) => guest.vni === vni);
+  if (further.length > 0) return { senders, receivers: further, connected: true };
   // What stayed among Networks is tracked in a zone of its own: these no longer route to each other.
   if (zones.both !== undefined) return { senders, receivers, connected: false };
   const connected = senders.length === 0 || reachesWorld(network, original.source);

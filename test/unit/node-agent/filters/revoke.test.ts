@@ -270,6 +270,14 @@ describe("what a change of rules does to connections", () => {
   });
 });
 
+test("a connection to an address outside of the Network, that a guest may have, goes on", () => {
+  const address = "203.0.113.200";
+  const shares = (guest: GuardedGuest): GuardedGuest =>
+    guest.name === "guest-1-11" ? { ...guest, allowedAddresses: [address] } : guest;
+  const desired = desiredOn({ ...cluster, guests: cluster.guests.map(shares) }, 0);
+  expect(verdict(entryOf(blue12, { ...blue11, address }, tcp(80)), desired)).toBe("leave");
+});
+
 test("after a guest has left, only its own entries are removed", () => {
   const remaining: GuardedCluster = {
     ...cluster,
