@@ -54,7 +54,7 @@ const serve = async (namespace: NetworkNamespace, name: string): Promise<void> =
     "socat",
     "-T",
     "1",
-    "UDP4-LISTEN:7,fork,reuseaddr",
+    "UDP4-RECVFROM:7,fork,reuseaddr",
     `SYSTEM:echo ${name}`,
   ]);
   await waitFor(
