@@ -62,7 +62,10 @@ const observe = async (stage: Stage, name: string, act: () => Promise<void>): Pr
   const address = await addressOf(stage);
   const ping = listen(stage, ["ping", "-D", "-n", "-i", "0.01", address]);
   const arp = listen(stage, [
-    ...["tcpdump", "-l", "-n", "-e", "-i", "underlay"],
+    "tcpdump",
+    "-lne",
+    "-i",
+    "underlay",
     `arp and arp[6:2] = 2 and src host ${address}`,
   ]);
   const questions = listen(stage, ["arping", "-I", "underlay", address]);
@@ -123,8 +126,22 @@ const bothBooted = async (stage: Stage): Promise<void> => {
 
 const booted = (name: string): void => void boots.set(name, (boots.get(name) ?? 0) + 1);
 
-const scenarios = (stage: Stage) => {
+interface Scenario {
+  readonly name: string;
+  readonly act: () => Promise<void>;
+  /** Makes the next scenario possible, when the address is where it belongs. */
+  readonly restore?: () => Promise<void>;
+}
+
+/** The wire between a node and the others, as the switch has it. */
+const setWire = async ({ testbed }: Stage, nodeName: string, state: "up" | "down"): Promise<void> => {
+  const port = nodeName.replace("node-", "node");
+  await testbed.underlay.runOutside(["ip", "link", "set", "dev", port, state]);
+};
+
+const scenarios = (stage: Stage): readonly Scenario[] => {
   const { testbed } = stage;
+  let cutOff = "";
   return [
     {
       name: "machine halted",
@@ -154,10 +171,31 @@ const scenarios = (stage: Stage) => {
       },
     },
     {
+      name: "node cut off",
+      act: async () => {
+        cutOff = (await holderOf(stage)).node;
+        await setWire(stage, cutOff, "down");
+      },
+      restore: async () => {
+        await setWire(stage, cutOff, "up");
+        await waitFor(
+          "an agent that is back",
+          () =>
+            testbed
+              .agent(cutOff)
+              .ready()
+              .then(() => true),
+          {
+            timeoutMs: PATIENCE_MS,
+          },
+        );
+      },
+    },
+    {
       name: "node powered off",
       act: async () => testbed.node((await holderOf(stage)).node).powerOff(),
     },
-  ] as const;
+  ];
 };
 
 /** What a client sees of a floating address while machines and nodes fail. */
@@ -170,10 +208,11 @@ export const measureFailovers = async (progress: (text: string) => void): Promis
   try {
     await prepare(stage);
     const outages: Outage[] = [];
-    for (const { name, act } of scenarios(stage)) {
+    for (const { name, act, restore } of scenarios(stage)) {
       await bothBooted(stage);
       progress(`floating address: ${name}`);
       outages.push(await observe(stage, name, act));
+      await restore?.();
     }
     return outages;
   } finally {

@@ -21,6 +21,8 @@ export interface NetworkFacts {
   readonly networks: readonly Network[];
   readonly groups: readonly SecurityGroup[];
   readonly slices: readonly AddressSlice[];
+  /** Guests of this node that have a claim to a floating address. */
+  readonly floatingGuests: readonly { readonly vni: number; readonly address: string }[];
 }
 
 /** A Network that this node has to know, by the number that it has on all nodes. */
@@ -101,21 +103,23 @@ export const wantedNetworks = (
   const first = [...known.values()].filter(
     ({ vni, reachableFromNodes }) => local.has(vni) || (reachableFromNodes && inhabited.has(vni)),
   );
-  const numbers = new Set(first.flatMap(({ vni, peers }) => [vni, ...peers.map((peer) => peer.vni)]));
+  const numbers = new Set(first.flatMap(({ vni, peers }) => peers.map((peer) => peer.vni).concat(vni)));
   return [...numbers].flatMap((vni) => known.get(vni) ?? []);
 };
 
-const ownAddresses = (machine: VirtualMachine, nic: AllocatedInterface, nodeName: string): PlacedAddress[] =>
-  [nic.address, ...nic.allowedAddresses].map((address) => ({
-    address,
-    vni: nic.vni,
-    nodeName,
-    nodeAddress: undefined,
-    namespace: machine.metadata.namespace ?? "",
-    name: machine.metadata.name,
-    uid: machine.metadata.uid,
-    securityGroups: [...groupNamesOf(machine.spec.securityGroups)],
-  }));
+const ownAddresses = (
+  { metadata, spec }: VirtualMachine,
+  { vni, address, allowedAddresses }: AllocatedInterface,
+  nodeName: string,
+): PlacedAddress[] => {
+  const { namespace = "", name, uid } = metadata;
+  const securityGroups = [...groupNamesOf(spec.securityGroups)];
+  const owner = { vni, nodeName, nodeAddress: undefined, namespace, name, uid, securityGroups };
+  return [address, ...allowedAddresses].map((one) => Object.assign({ address: one }, owner));
+};
+
+const elsewhere = (entry: MachineAddress, vni: number): PlacedAddress =>
+  Object.assign({}, entry, { vni, securityGroups: [...groupNamesOf(entry.securityGroups)] });
 
 /**
  * Addresses of all machines of the cluster. This node knows its own machines
@@ -137,7 +141,7 @@ export const placedAddresses = (facts: NetworkFacts): readonly PlacedAddress[] =
     if (vni === undefined) return [];
     return (spec.machines ?? [])
       .filter(({ uid, nodeName }) => !ownUids.has(uid) && nodeName !== facts.nodeName)
-      .map((entry) => ({ ...entry, vni, securityGroups: [...groupNamesOf(entry.securityGroups)] }));
+      .map((entry) => elsewhere(entry, vni));
   });
   return [...own, ...others];
 };

@@ -126,7 +126,13 @@ export const desiredFilters = (facts: NetworkFacts): DesiredFilters => {
   const localNetworks = networks.filter(({ vni }) => local.has(vni));
   return {
     guests,
-    networks: networks.map(({ vni, cidr, egress, peers }) => ({ vni, cidr, egress, peers })),
+    networks: networks.map(({ vni, cidr, egress, peers }) => ({
+      vni,
+      cidr,
+      egress,
+      peers,
+      egressExceptions: facts.floatingGuests.flatMap((one) => (one.vni === vni ? [one.address] : [])),
+    })),
     groups,
     members: membersOf(new Set(groups.flatMap(remoteGroups)), localNetworks, addresses, uids),
     nodeAddresses: allNodeAddresses(facts),

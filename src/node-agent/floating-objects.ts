@@ -7,6 +7,8 @@ export interface FloatingObjects {
   run(signal: AbortSignal): Promise<void>;
   /** Has everything that exists been read once? */
   readonly synced: boolean;
+  /** Resolves when it has. */
+  whenSynced(signal: AbortSignal): Promise<void>;
   /** Are there objects that cannot be understood? */
   readonly hasUnreadable: boolean;
   /** Each object once, in its newest version. */
@@ -49,6 +51,9 @@ export const createFloatingObjects = ({ nodeName, ...options }: FloatingObjectsO
     },
     get synced() {
       return stores.every((store) => store.synced);
+    },
+    whenSynced: async (signal) => {
+      await Promise.all(stores.map((store) => store.whenSynced(signal)));
     },
     get hasUnreadable() {
       return stores.some((store) => store.unreadable().length > 0);

@@ -12,7 +12,7 @@ import { runCommand } from "./host/command.ts";
 import { hostFacts, nodeAddresses } from "./host/facts.ts";
 import { createFiles, type Files } from "./host/files.ts";
 import { createInTurn } from "./host/in-turn.ts";
-import { type HostInterface, hostInterfaces, readDefaultRoute } from "./host/interfaces.ts";
+import { hostInterfaces, readDefaultRoute } from "./host/interfaces.ts";
 import type { NodeFacts } from "./hypervisor-status.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { createLinks, isGuestDevice } from "./links/index.ts";
@@ -62,12 +62,11 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     createFloating({ run: runCommand, logger, device: config.floatingInterface, iptablesInTurn }),
     signal,
   );
-  const interfaces = (): readonly HostInterface[] => hostInterfaces(isGuestDevice);
   const ownAddresses = (): string[] => nodeAddresses(isGuestDevice).filter((address) => !isFloating(address));
   const forbiddenAddresses = (): readonly string[] => [...ownAddresses(), ...config.nodeAddresses];
   let defaultRoute = await readDefaultRoute(runCommand, signal);
   const tunnelAddress = (): string | undefined =>
-    chooseTunnelAddress(config.tunnelAddress, defaultRoute, interfaces());
+    chooseTunnelAddress(config.tunnelAddress, defaultRoute, hostInterfaces(isGuestDevice));
 
   const disks = await createDisks({
     stateDirectory,
@@ -137,7 +136,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
 const createGuestProbes = (domains: Domains, logger: Logger, metrics: AgentMetrics): Probes =>
   createProbes({
     run: runCommand,
-    askAgent: domains.askAgent,
+    askAgent: (...request) => domains.askAgent(...request),
     timing: {
       monotonic: () => systemClock.monotonic(),
       sleep: (ms, signal) => sleep(systemClock, ms, signal),

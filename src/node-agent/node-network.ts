@@ -17,6 +17,7 @@ import { desiredFilters } from "./desired-filters.ts";
 import { desiredRoutes } from "./desired-routes.ts";
 import type { EnforcedGroups } from "./enforced-groups.ts";
 import type { Filters } from "./filters/index.ts";
+import type { FloatingObjects } from "./floating-objects.ts";
 import type { Links } from "./links/index.ts";
 import type { NetworkMetrics } from "./metrics.ts";
 import type { MachineView } from "./report.ts";
@@ -32,6 +33,7 @@ export interface NodeNetworkOptions {
   readonly tunnelAddress: () => string | undefined;
   /** Addresses of this node, and others that guests must not reach. */
   readonly nodeAddresses: () => readonly string[];
+  readonly floatingObjects: Pick<FloatingObjects, "list" | "whenSynced" | "onChange">;
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly networkMetrics: NetworkMetrics;
@@ -62,6 +64,7 @@ export const createNodeNetwork = (options: NodeNetworkOptions, signal: AbortSign
   let verifyNext = true;
   const pass = async (): Promise<void> => {
     await whenClusterSynced(options.stores, signal);
+    await options.floatingObjects.whenSynced(signal);
     const facts = factsOf(options, removed);
     const verify = verifyNext;
     verifyNext = false;
@@ -87,9 +90,10 @@ export const createNodeNetwork = (options: NodeNetworkOptions, signal: AbortSign
     forget: (vmUid) => {
       removed.delete(vmUid);
     },
-    run: (runSignal) => {
+    run: async (runSignal) => {
       controller.enqueue(KEY);
-      return controller.run(runSignal);
+      const stop = options.floatingObjects.onChange(() => controller.enqueue(KEY));
+      await controller.run(runSignal).finally(stop);
     },
   };
 };
@@ -110,6 +114,9 @@ const factsOf = (options: NodeNetworkOptions, removed: ReadonlySet<string>): Net
     networks: stores.networks.list(),
     groups: stores.securityGroups.list(),
     slices: stores.addressSlices.list(),
+    floatingGuests: options.floatingObjects
+      .list()
+      .flatMap(({ status }) => (status?.claim?.nodeName === nodeName ? [status.claim] : [])),
   };
 };
 
@@ -130,11 +137,16 @@ const program = async (
   enforced.record(facts.groups.filter(({ metadata }: SecurityGroup) => used.has(metadata.uid)));
 };
 
+const toNode = (): readonly (typeof KEY)[] => [KEY];
+
+/** What is said of a group is of no concern here. */
+const afterSpec = ({ before, after }: Change<SecurityGroup>): readonly (typeof KEY)[] =>
+  before?.metadata.generation === after?.metadata.generation && before?.metadata.uid === after?.metadata.uid
+    ? []
+    : [KEY];
+
 const followCluster = (options: NodeNetworkOptions, sync: () => Promise<void>): Controller => {
   const { networks, securityGroups, addressSlices } = options.stores;
-  const toNode = (): readonly (typeof KEY)[] => [KEY];
-  const ofSpec = <T>({ before, after }: Change<T & { metadata: { generation?: number | undefined } }>) =>
-    before?.metadata.generation === after?.metadata.generation ? [] : [KEY];
   return createController({
     name: "node-network",
     reconcile: async () => {
@@ -144,8 +156,7 @@ const followCluster = (options: NodeNetworkOptions, sync: () => Promise<void>): 
     watches: [
       // A Network's number is in its status, and so is whether others route to it.
       { store: networks, map: toNode },
-      // What is said of a group is of no concern here, except that it is being deleted.
-      { store: securityGroups, map: (change) => ofSpec(change) },
+      { store: securityGroups, map: afterSpec },
       { store: addressSlices, map: toNode },
     ],
     workers: 1,

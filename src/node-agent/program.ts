@@ -29,7 +29,7 @@ import type { NodeAgentConfig } from "./config.ts";
 import { createEnforcedGroups } from "./enforced-groups.ts";
 import { createFloatingAgent } from "./floating-agent.ts";
 import { createFloatingMetrics } from "./floating-metrics.ts";
-import { createFloatingObjects } from "./floating-objects.ts";
+import { createFloatingObjects, type FloatingObjects } from "./floating-objects.ts";
 import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
 import { type AgentMetrics, createAgentMetrics, createNetworkMetrics } from "./metrics.ts";
@@ -54,6 +54,8 @@ interface Parts {
   /** The machines of this node. */
   readonly store: Store<VirtualMachine>;
   readonly machines: MachineView;
+  /** FloatingIPs that concern this node. */
+  readonly floatingObjects: FloatingObjects;
 }
 
 /**
@@ -124,7 +126,7 @@ const readClusterUid = async (client: KubeClient, logger: Logger, signal: AbortS
 const followOwn = (
   { config, logger, metrics, client }: Pick<Parts, "config" | "logger" | "metrics" | "client">,
   signal: AbortSignal,
-): Pick<Parts, "events" | "store" | "machines"> => {
+): Pick<Parts, "events" | "store" | "machines" | "floatingObjects"> => {
   const { nodeName } = config;
   const events = createEventRecorder({
     client,
@@ -142,15 +144,26 @@ const followOwn = (
     logger,
     metrics,
   });
-  return { events, store, machines: createMachineView(store, client) };
+  const floatingObjects = createFloatingObjects({ nodeName, client, logger, metrics });
+  return { events, store, machines: createMachineView(store, client), floatingObjects };
 };
 
-const floatingAgentOf = ({ config, client, logger, metrics, host, events, store, machines }: Parts) => {
+const floatingAgentOf = ({
+  config,
+  client,
+  logger,
+  metrics,
+  host,
+  events,
+  store,
+  machines,
+  floatingObjects,
+}: Parts) => {
   const { nodeName } = config;
   const floating = createFloatingAgent({
     nodeName,
     client,
-    objects: createFloatingObjects({ nodeName, client, logger, metrics }),
+    objects: floatingObjects,
     floating: host.floating,
     targets: () => (store.synced ? floatingTargets(machines.list()) : undefined),
     events,
@@ -162,7 +175,7 @@ const floatingAgentOf = ({ config, client, logger, metrics, host, events, store,
 };
 
 const tasksOf = (
-  { config, logger, metrics, agentMetrics, client, host, events, store, machines }: Parts,
+  { config, logger, metrics, agentMetrics, client, host, events, store, machines, floatingObjects }: Parts,
   signal: AbortSignal,
 ) => {
   const { nodeName } = config;
@@ -205,8 +218,9 @@ const tasksOf = (
       filters: host.filters,
       enforced,
       vxlanPort: config.vxlanPort,
-      tunnelAddress: host.tunnelAddress,
-      nodeAddresses: host.nodeAddresses,
+      tunnelAddress: () => host.tunnelAddress(),
+      nodeAddresses: () => host.nodeAddresses(),
+      floatingObjects,
       logger,
       metrics,
       networkMetrics: createNetworkMetrics(metrics),

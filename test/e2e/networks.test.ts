@@ -228,7 +228,11 @@ class ArpWatch {
       String(outsidePid),
       "--net",
       "--",
-      ...["tcpdump", "-l", "-n", "-e", "-i", "underlay", `arp and arp[6:2] = 2 and src host ${address}`],
+      "tcpdump",
+      "-lne",
+      "-i",
+      "underlay",
+      `arp and arp[6:2] = 2 and src host ${address}`,
     ]);
     this.#process.stdout?.on("data", (chunk: Buffer) => this.#answers.push(...chunk.toString().split("\n")));
   }
@@ -345,10 +349,7 @@ test(
       await waitFor(
         `nothing left on ${name}`,
         async () => {
-          const left = (await stage.testbed.leftovers(name)).filter(
-            (one) => !baseline.get(name)?.includes(one),
-          );
-          if (left.length > 0) throw new Error(left.join("; "));
+          expect(await stage.testbed.leftovers(name)).toEqual(baseline.get(name));
           return true;
         },
         { timeoutMs: 60_000, intervalMs: 500 },

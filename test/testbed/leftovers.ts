@@ -10,6 +10,8 @@ const MACHINE_DIRECTORIES = ["disks", "seeds", "consoles"];
 const NVRAM_DIRECTORY = "lib-libvirt/qemu/nvram";
 /** Devices that are there for some machine or its Network; `vireo-gw` stays. */
 const DEVICE = /^(vtap|vvx)\w+/;
+/** The addresses of all nodes: part of the frame. */
+const NODES_SET = "vireo-nodes";
 /** What our routes and rules say of their maker; see src/api/network-identity.ts. */
 const OURS = / proto(col)? 86\b/;
 
@@ -49,14 +51,24 @@ const routes = async (node: TestNode): Promise<readonly string[]> => [
     .map((line) => `neighbour ${line}`),
 ];
 
-/** Rules and chains of all tables; the frame that every node has is there before and after. */
+/**
+ * What there is in iptables for a machine, a Network, a group or a floating
+ * address. The frame that every node has names none of them: neither their
+ * chains (VIREO-NET-1, but not VIREO-FORWARD), nor their marks.
+ */
+const OF_SOMEBODY =
+  /VIREO-[A-Z]+-|VIREOFIP|vtap[0-9a-f]|devgroup|0x5[67][0-9a-f]*[1-9a-f][0-9a-f]*|match-set vireo-(?!nodes)/;
+
+/** Rules and chains of all tables. */
 const rules = async (node: TestNode): Promise<readonly string[]> =>
   linesOf(await node.run(["iptables-save"]))
-    .filter((line) => /VIREO/.test(line))
+    .filter((line) => OF_SOMEBODY.test(line))
     .map((line) => `iptables ${line.replace(/\[\d+:\d+\]/, "").trim()}`);
 
 const sets = async (node: TestNode): Promise<readonly string[]> =>
-  linesOf(await node.run(["ipset", "list", "-name"])).map((name) => `ipset ${name}`);
+  linesOf(await node.run(["ipset", "list", "-name"]))
+    .filter((name) => name !== NODES_SET)
+    .map((name) => `ipset ${name}`);
 
 /** Connections that were begun by a guest: their mark is that of its Network. */
 const connections = async (node: TestNode): Promise<readonly string[]> =>

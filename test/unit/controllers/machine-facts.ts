@@ -57,7 +57,8 @@ export const placement = (address = "10.0.0.2", nodeName = "node-1"): Placement 
 });
 
 export const statusOf = ({ steps }: MachineDecision): MachineStatus => {
-  for (const step of steps) if (step.kind === "apply-status" && "printableStatus" in step.status) return step.status;
+  for (const step of steps)
+    if (step.kind === "apply-status" && "printableStatus" in step.status) return step.status;
   throw new Error(`no status is written: ${JSON.stringify(steps)}`);
 };
 

@@ -263,6 +263,7 @@ export class World {
       get synced() {
         return watches.every(({ synced }) => synced());
       },
+      whenSynced: async () => {},
       hasUnreadable: false,
       list: () => newestOf(watches.flatMap(({ list }) => list())),
       onChange: (listener) => {

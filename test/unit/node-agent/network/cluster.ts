@@ -93,6 +93,7 @@ export const factsWith = (
   networks: [],
   groups: [],
   slices: [],
+  floatingGuests: [],
   ...facts,
   machines: (facts.machines ?? []).flatMap((one) => placed(one) ?? []),
 });

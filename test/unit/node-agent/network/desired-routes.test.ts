@@ -7,7 +7,7 @@ const hidden = network("hidden", 2, { cidr: "10.0.0.0/24", reachableFromNodes: f
 const blueSlice = slice({ network: "blue", machines: [entry("far", "10.0.0.9")] });
 
 const numbersOf = (facts: Parameters<typeof factsWith>[0]): number[] =>
-  (desiredRoutes(factsWith(facts))?.networks ?? []).map(({ vni }) => vni).toSorted();
+  (desiredRoutes(factsWith(facts))?.networks ?? []).map(({ vni }) => vni).toSorted((a, b) => a - b);
 
 describe("the routes of a node", () => {
   test("lead to machines of other nodes through these nodes", () => {
