@@ -1,6 +1,5 @@
 import {
   type FloatingIp,
-  floatingIps,
   floatingLeaseName,
   FLOATING_RENEW_MS,
   FLOATING_VALID_SECONDS,
@@ -32,9 +31,9 @@ import {
   wantedTranslations,
 } from "./floating-claims.ts";
 import type { FloatingMetrics } from "./floating-metrics.ts";
-import { type FloatingObjects, newestOf } from "./floating-objects.ts";
+import type { FloatingObjects } from "./floating-objects.ts";
+import { createFloatingWrites, type FloatingWrites, REQUEST_MS, RETRY_MS } from "./floating-writes.ts";
 import type { Floating, FloatingAddress } from "./floating/index.ts";
-import { FIELD_MANAGER } from "./report.ts";
 
 export interface FloatingAgentOptions {
   readonly nodeName: string;
@@ -59,14 +58,8 @@ export interface FloatingAgent {
   run(signal: AbortSignal): Promise<void>;
   /** What `targets` says has changed. */
   refresh(): void;
-  /** Floating addresses that may be on a device of this node; they are not the node's own. */
-  addresses(): readonly string[];
 }
 
-/** A request that takes longer is of no use: the next one is due. */
-const REQUEST_MS = 1_500;
-/** After a failure, in ms. */
-const RETRY_MS = 250;
 /** After rules could not be changed, in ms: what is held goes on with those that are there. */
 const TRANSLATE_RETRY_MS = 2_000;
 /** Rules are looked at for changes by others this often, in ms. */
@@ -84,7 +77,6 @@ export const createFloatingAgent = (options: FloatingAgentOptions): FloatingAgen
   return {
     run: (signal) => loop.run(signal),
     refresh: () => loop.wake(),
-    addresses: () => loop.addresses,
   };
 };
 
@@ -94,9 +86,7 @@ class FloatingLoop {
   readonly #fencing: ReturnType<typeof createFencingLease>;
   readonly #held = new Set<string>();
   readonly #confirmed = new Map<string, Confirmation>();
-  readonly #inFlight = new Set<string>();
-  /** What our own writes made, until the watch brings it or something newer. */
-  readonly #written = new Map<string, FloatingIp>();
+  readonly #writes: FloatingWrites;
   readonly #background = new Set<Promise<void>>();
   #lease: HeldLease | undefined;
   #translated: ReadonlyMap<string, FloatingAddress> | undefined;
@@ -113,6 +103,7 @@ class FloatingLoop {
   constructor(options: FloatingAgentOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#writes = createFloatingWrites(options.client, this.#clock);
     const lease = { namespace: SYSTEM_NAMESPACE, name: floatingLeaseName(options.nodeName) };
     this.#fencing = createFencingLease({
       ...lease,
@@ -121,10 +112,6 @@ class FloatingLoop {
       leaseDurationMs: FLOATING_VALID_SECONDS * 1000,
       clock: this.#clock,
     });
-  }
-
-  get addresses(): readonly string[] {
-    return [...this.#held];
   }
 
   wake(): void {
@@ -169,16 +156,13 @@ class FloatingLoop {
 
   #facts(): FloatingFacts {
     const { nodeName, objects, targets } = this.#options;
-    const stored = objects.list();
-    const known = new Set(stored.map(({ metadata }) => metadata.uid));
-    for (const uid of this.#written.keys()) if (!known.has(uid)) this.#written.delete(uid);
     return {
       nodeName,
       now: this.#clock.monotonic(),
       inSync: objects.synced,
       hasUnreadable: objects.hasUnreadable,
-      objects: newestOf([...stored, ...this.#written.values()]),
-      inFlight: this.#inFlight,
+      objects: this.#writes.newest(objects.list()),
+      inFlight: this.#writes.inFlight,
       held: this.#held,
       translated: this.#translated,
       targets: targets(),
@@ -274,30 +258,18 @@ class FloatingLoop {
     await this.#write(object, {}, signal);
   }
 
-  /** Bound to the version that was looked at. Undefined when it did not succeed, or nobody knows. */
+  /** Undefined when it did not succeed, or nobody knows. */
   async #write(
     object: FloatingIp,
     status: Readonly<Record<string, unknown>>,
     signal: AbortSignal,
   ): Promise<FloatingIp | undefined> {
-    const { client } = this.#options;
-    const { uid, name, namespace, resourceVersion } = object.metadata;
-    const body = { metadata: { name, namespace, resourceVersion }, status };
-    this.#inFlight.add(uid);
     try {
-      const apply = (limited: AbortSignal) =>
-        client.applyStatus(floatingIps, body, { fieldManager: FIELD_MANAGER, force: true, signal: limited });
-      const written = await withDeadline(signal, REQUEST_MS, apply, this.#clock);
-      this.#written.set(uid, written);
-      return written;
+      return await this.#writes.write(object, status, signal);
     } catch (err) {
       if (isConflict(err)) this.#retrySoon();
       else this.#failed(signal, err, "cannot write who holds a floating address; trying again");
-      // Not at once: the watch has to bring what was in the way.
-      await this.#delay(RETRY_MS, signal);
       return undefined;
-    } finally {
-      this.#inFlight.delete(uid);
     }
   }
 
@@ -398,19 +370,6 @@ class FloatingLoop {
       this.wake();
     });
     this.#background.add(done);
-  }
-
-  #delay(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.#clock.after(ms, end);
-      function end(): void {
-        cancel();
-        signal.removeEventListener("abort", end);
-        resolve();
-      }
-      if (signal.aborted) end();
-      else signal.addEventListener("abort", end, { once: true });
-    });
   }
 
   async #untilWoken(signal: AbortSignal): Promise<void> {
