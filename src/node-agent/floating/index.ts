@@ -6,7 +6,7 @@ import { createFloatingDriver, type FloatingDriver } from "./driver.ts";
 import { addressOfChain, CHAIN_OWNER } from "./owner.ts";
 import { ForeignAddressError, heldAddresses, nodeAddressFor, place, type PlaceOptions } from "./plan.ts";
 import { floatingRules } from "./rules.ts";
-import type { FloatingAddress, FloatingLogger } from "./types.ts";
+import type { FloatingAddress, FloatingLogger, Placement } from "./types.ts";
 
 export { ForeignAddressError } from "./plan.ts";
 export type { FloatingAddress } from "./types.ts";
@@ -66,6 +66,20 @@ interface Parts extends PlaceOptions {
   readonly iptables: ReturnType<typeof createIptables>;
   readonly announcer: Announcer;
 }
+
+/** An address that has run out meanwhile is no longer ours to announce: that it cannot be is no failure. */
+const announceHeld = async (
+  driver: FloatingDriver,
+  placement: Placement,
+  signal: AbortSignal,
+): Promise<void> => {
+  try {
+    await driver.announce(placement, signal);
+  } catch (error) {
+    const held = heldAddresses(await driver.observe(signal));
+    if (held.some(({ address }) => address === placement.address)) throw error;
+  }
+};
 
 const translate = async (
   { driver, iptables, ...options }: Parts,
@@ -146,7 +160,7 @@ export const createFloating = (options: FloatingOptions): Floating => {
     device,
     driver,
     iptables: createIptables({ run, program: "iptables", owner: CHAIN_OWNER, ...(inTurn && { inTurn }) }),
-    announcer: createAnnouncer((placement, signal) => driver.announce(placement, signal), logger),
+    announcer: createAnnouncer((placement, signal) => announceHeld(driver, placement, signal), logger),
   };
   // Two turns: holding cannot wait for rules, whose lock others may have for long.
   const rulesInTurn = createInTurn();
