@@ -116,6 +116,8 @@ const attachNode = async (
 ): Promise<void> => {
   const bridgeEnd = [port, "netns", String(daemon.pid)];
   const nodeEnd = ["eth0", "netns", String(pid)];
+  // A node that was just switched off: the kernel takes its time to remove a namespace's devices.
+  await ipIn(daemon.pid, "link", "delete", port).catch(() => "it is gone already");
   await ip("link", "add", ...bridgeEnd, "type", "veth", "peer", "name", ...nodeEnd);
   await ipIn(daemon.pid, "link", "set", port, "master", BRIDGE, "up");
   await ipIn(pid, "link", "set", "lo", "up");

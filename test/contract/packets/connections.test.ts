@@ -150,6 +150,15 @@ describe("connections of guests", () => {
     }
   });
 
+  test("live through 10,000 passes that have nothing to change", async () => {
+    for (let pass = 0; pass < 10_000; pass += 1) {
+      const node = pass % 2;
+      const outcome = await world.filters[node]?.sync(desiredOn(cluster, node), { signal });
+      expect(outcome).toMatchObject({ changedChains: 0, revoked: 0 });
+    }
+    expect(await alive(names)).toEqual(names);
+  });
+
   test("that an agent has not cut before it died are cut by the next", async () => {
     const changed = withRules(cluster, "web", { ingress: [] });
     const agents = world.network.nodes.slice(0, 2).map(({ namespace }) => ({
