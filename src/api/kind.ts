@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { type KubernetesObject, objectMeta } from "./meta.ts";
 import type { Resource } from "./resource.ts";
+import { withWholeNumbers } from "./whole-numbers.ts";
 
 export const GROUP = "vireo.dev";
 export const VERSION = "v1alpha1";
@@ -68,6 +69,11 @@ export const defineKind = <Spec extends z.ZodType, Status extends z.ZodType>(
     plural: definition.plural,
     namespaced: definition.scope === "Namespaced",
     definition,
-    parse: (raw) => schema.parse(raw) as CustomObject<z.output<Spec>, z.output<Status>>,
+    parse: (raw) => {
+      const asStored = schema.safeParse(raw);
+      // Hardly ever, and then an object that cannot be read would block its controller for good.
+      const data = asStored.success ? asStored.data : schema.parse(withWholeNumbers(raw));
+      return data as CustomObject<z.output<Spec>, z.output<Status>>;
+    },
   };
 };

@@ -4,6 +4,7 @@ import type { z } from "zod";
 
 import { kinds } from "../../src/api/index.ts";
 import type { CustomResource } from "../../src/api/kind.ts";
+import { withWholeNumbers } from "../../src/api/whole-numbers.ts";
 import { APPLY_PATCH, refusalOf, type Reply } from "./support/api-client.ts";
 import { create, startTestCluster, type TestCluster } from "./support/cluster.ts";
 import { type Json, type JsonObject, mergePatch, validManifest, validStatus } from "./support/manifests.ts";
@@ -136,7 +137,7 @@ const storeStatus = async (resource: CustomResource, status: Json): Promise<unkn
 
 /** What the parser says against what the API server took. */
 const complaintOf = (schema: z.ZodType, value: unknown): string | undefined =>
-  value === undefined ? undefined : schema.safeParse(value).error?.message;
+  value === undefined ? undefined : schema.safeParse(withWholeNumbers(value)).error?.message;
 
 describe.each(kinds.map((kind) => [kind.kind, kind] as const))("a %s", (_kind, resource) => {
   const { definition } = resource;
