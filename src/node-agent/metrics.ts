@@ -2,7 +2,7 @@ import { Counter, Gauge, type Registry } from "prom-client";
 import { type ExitReason, powerStates, type VirtualMachine } from "../api/virtual-machine.ts";
 import type { Metrics } from "../kube/index.ts";
 import type { DiskMetrics } from "./disks/types.ts";
-import type { FilterOutcome } from "./filters/index.ts";
+import type { Drops, FilterOutcome } from "./filters/index.ts";
 import type { DesiredFilters } from "./filters/types.ts";
 import type { MachineStatusApply } from "./machine-status.ts";
 import type { ProbeKind, ProbeResult } from "./probes/types.ts";
@@ -53,6 +53,24 @@ export const createNetworkMetrics = ({ registry }: Pick<Metrics, "registry">): N
       repaired.inc(outcome.repaired);
     },
   };
+};
+
+/** Counts refused packets when somebody asks: the kernel has counted them anyway. */
+export const registerDropMetrics = (
+  { registry }: Pick<Metrics, "registry">,
+  observeDrops: () => Promise<Drops>,
+): void => {
+  const counter = new Counter({
+    name: "vireo_refused_packets_total",
+    help: "Packets of guests and to them that were refused, by reason; at least as many.",
+    labelNames: ["reason"] as const,
+    registers: [registry],
+    async collect() {
+      const drops = await observeDrops();
+      counter.reset();
+      for (const [reason, count] of Object.entries(drops)) counter.inc({ reason }, count);
+    },
+  });
 };
 
 export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): AgentMetrics => {

@@ -32,7 +32,12 @@ import { createFloatingMetrics } from "./floating-metrics.ts";
 import { createFloatingObjects, type FloatingObjects } from "./floating-objects.ts";
 import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
-import { type AgentMetrics, createAgentMetrics, createNetworkMetrics } from "./metrics.ts";
+import {
+  type AgentMetrics,
+  createAgentMetrics,
+  createNetworkMetrics,
+  registerDropMetrics,
+} from "./metrics.ts";
 import { createNodeNetwork } from "./node-network.ts";
 import { createMachineView, type MachineView } from "./report.ts";
 
@@ -241,6 +246,8 @@ const tasksOf = (
     sweepMs: SWEEP_MS,
     workers: WORKERS,
   });
+
+  registerDropMetrics(metrics, () => host.filters.observeDrops({ signal }));
 
   return {
     machines: (taskSignal: AbortSignal) => store.run(taskSignal),

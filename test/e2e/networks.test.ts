@@ -148,6 +148,21 @@ describe("machines of one Network on different nodes", () => {
   );
 });
 
+test(
+  "what is refused is counted on the node of the machine that it was for",
+  async () => {
+    const refused = async (): Promise<number> => {
+      const { metricsUrl } = stage.testbed.agent("node-3");
+      const text = await guest("db-0").node.run(["curl", "--silent", `${metricsUrl}/metrics`]);
+      return Number(/^vireo_refused_packets_total\{reason="ingress"\} (\d+)/m.exec(text)?.[1] ?? "0");
+    };
+    const before = await refused();
+    expect(await reaches(guest("web-0"), guest("db-0").address, HTTP_PORT)).toBe(false);
+    expect(await refused()).toBeGreaterThan(before);
+  },
+  TEST_MS,
+);
+
 /** Keeps saying a word a second to db-0's echo from inside web-0, and writes what comes back into a file there. */
 const startTalk = (from: Guest, address: string): Promise<string> =>
   from.run(
