@@ -62,7 +62,7 @@ export default defineConfig({
     "no-underscore-dangle": "off",
     "jest/no-conditional-expect": "off",
     "jest/require-to-throw-message": "off",
-    "jest/expect-expect": "error",
+    "jest/expect-expect": ["error", { assertFunctionNames: ["expect", "expect[A-Z]*"] }],
     "jest/no-disabled-tests": "error",
     "jest/no-focused-tests": "error",
   },

@@ -6,6 +6,7 @@ import { networks } from "../../src/api/network.ts";
 import { type VirtualMachine, virtualMachines } from "../../src/api/virtual-machine.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
+import { expectLeftovers } from "./support/leftovers.ts";
 import { manifests } from "./support/manifests.ts";
 import { type Choices, choicesFrom } from "./support/random.ts";
 import { isReady, NAMESPACE, type Stage, startStage } from "./support/stage.ts";
@@ -32,13 +33,11 @@ type Actor = (typeof ACTORS)[number];
 let stage: Stage;
 let witness: Guest;
 let witnessProcess: number | undefined;
-let baseline: readonly (readonly string[])[];
+/** What each node holds without machines. */
+const baseline = new Map<string, readonly string[]>();
 const declared = new Map<Actor, Declared>(ACTORS.map((actor) => [actor, "absent"]));
 
 const say = (text: string): void => void process.stderr.write(`chaos: ${text}\n`);
-
-const leftovers = (): Promise<readonly (readonly string[])[]> =>
-  Promise.all(stage.testbed.nodes.map(({ name }) => stage.testbed.leftovers(name)));
 
 /** What a person would do: try again while the API server is away. */
 const insist = (what: string, attempt: () => Promise<unknown>): Promise<true> =>
@@ -147,7 +146,7 @@ beforeAll(async () => {
   await stage.apply(manifests.machine("warm-0"), manifests.machine("warm-1"));
   await Promise.all(["warm-0", "warm-1"].map((name) => stage.untilStatus(name, "Running")));
   await stage.deleteMachines("warm-0", "warm-1");
-  baseline = await leftovers();
+  for (const { name } of stage.testbed.nodes) baseline.set(name, await stage.testbed.leftovers(name));
   await stage.apply(manifests.machine(WITNESS));
   await stage.untilStatus(WITNESS, "Running");
   witness = await guestOf(stage, WITNESS);
@@ -195,12 +194,7 @@ describe(`${KILLS} kills at random points, seed ${SEED}`, () => {
   test("leave nothing over when the machines are deleted", async () => {
     const present = [...ACTORS, WITNESS].filter((name) => declared.get(name as Actor) !== "absent");
     await stage.deleteMachines(...present);
-    await waitFor("the nodes to be as before", async () => {
-      const now = await leftovers();
-      if (JSON.stringify(now) === JSON.stringify(baseline)) return true;
-      throw new Error(JSON.stringify(now));
-    });
-    expect(await leftovers()).toEqual(baseline);
+    for (const [nodeName, before] of baseline) await expectLeftovers(stage.testbed, nodeName, before);
     await stage.until(networks, "test", ({ status }) => status?.addresses?.allocated === 0);
   }, 300_000);
 });

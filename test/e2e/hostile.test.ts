@@ -16,6 +16,7 @@ import { type JsonObject, mergePatch, validManifest } from "../api/support/manif
 import { type ImageServer, startImageServer } from "../contract/disks/image-server.ts";
 import { argumentsOf } from "../testbed/process-table.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
+import { expectLeftovers } from "./support/leftovers.ts";
 import { manifests } from "./support/manifests.ts";
 import { isReady, NAMESPACE, startStage, type Stage } from "./support/stage.ts";
 import { fieldName, type UserField, userFieldsOf, withField } from "./support/user-fields.ts";
@@ -264,6 +265,6 @@ describe("a machine with the most hostile of what is accepted", () => {
     const events = await stage.testbed.kubectl(["events", `--for=vm/${names.machine}`, "-n", NAMESPACE]);
     for (const reason of ["Scheduled", "GuestStarted"]) expect(events).toContain(reason);
     await stage.deleteMachines(names.machine);
-    expect(await stage.testbed.leftovers("node-1")).toEqual([]);
+    await expectLeftovers(stage.testbed, "node-1");
   }, 120_000);
 });

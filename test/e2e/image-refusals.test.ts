@@ -12,6 +12,7 @@ import { type ImageServer, startImageServer } from "../contract/disks/image-serv
 import { run } from "../testbed/programs.ts";
 import { qcow2Bytes } from "../unit/node-agent/disks/qcow2-bytes.ts";
 import { guestOf } from "./support/guest.ts";
+import { guestLeftovers, expectLeftovers } from "./support/leftovers.ts";
 import { manifests } from "./support/manifests.ts";
 import { conditionOf, isReady, startStage, type Stage } from "./support/stage.ts";
 
@@ -176,7 +177,7 @@ describe("an image that is not what it should be", () => {
   );
 
   test("nothing half-made of any of them is on the node", async () => {
-    expect(await stage.testbed.leftovers(NODE)).toEqual([]);
+    expect(await guestLeftovers(stage.testbed, NODE)).toEqual([]);
     expect(await cached()).toEqual(before);
   });
 
@@ -205,7 +206,7 @@ describe("a source that stalls", () => {
       const machine = await stage.machine("stalling");
       expect(conditionOf(machine, "StorageReady")).toMatchObject({ status: "False", reason: "FetchFailed" });
       expect(conditionOf(machine, "Stalled")).toBeUndefined();
-      expect(await stage.testbed.leftovers(NODE)).toEqual([]);
+      expect(await guestLeftovers(stage.testbed, NODE)).toEqual([]);
 
       server.release();
       await stage.untilStatus("stalling", "Running");
@@ -261,7 +262,7 @@ describe("an image that is as it should be", () => {
       await stage.deleteMachines("raw", "gzip", "xz");
       await (await guestOf(stage, "zstd")).untilBooted();
       await stage.deleteMachines("zstd");
-      expect(await stage.testbed.leftovers(NODE)).toEqual([]);
+      await expectLeftovers(stage.testbed, NODE);
     },
     BOOT_MS,
   );

@@ -7,6 +7,7 @@ import { keyPairs } from "../../src/api/key-pair.ts";
 import { virtualMachines } from "../../src/api/virtual-machine.ts";
 import { secrets } from "../../src/kube/index.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
+import { expectLeftovers } from "./support/leftovers.ts";
 import { manifests } from "./support/manifests.ts";
 import { conditionOf, isReady, NAMESPACE, startStage, type Stage } from "./support/stage.ts";
 
@@ -23,12 +24,9 @@ beforeAll(async () => {
 
 afterAll(() => stage.stop(), 60_000);
 
-/** What is on the nodes for machines. */
-const leftovers = async (): Promise<readonly (readonly string[])[]> =>
-  Promise.all(stage.testbed.nodes.map(({ name }) => stage.testbed.leftovers(name)));
-
 describe("examples/quickstart.yaml, as the README walks through it", () => {
-  let nothing: readonly (readonly string[])[];
+  /** What is on each node before there is a machine. */
+  const nothing = new Map<string, readonly string[]>();
   let guest: Guest;
 
   const saveGeneratedKey = async (): Promise<string> => {
@@ -50,7 +48,7 @@ describe("examples/quickstart.yaml, as the README walks through it", () => {
   test(
     "kubectl apply and kubectl wait end with a machine that is Ready",
     async () => {
-      nothing = await leftovers();
+      for (const { name } of stage.testbed.nodes) nothing.set(name, await stage.testbed.leftovers(name));
       await stage.testbed.kubectl(["apply", "-f", QUICKSTART]);
       const said = await stage.testbed.kubectl(
         ["wait", "vm/hello", "--for=condition=Ready", "--timeout=3m"],
@@ -158,7 +156,7 @@ describe("examples/quickstart.yaml, as the README walks through it", () => {
     "kubectl delete leaves nothing on the nodes, and the address is free again",
     async () => {
       await stage.testbed.kubectl(["delete", "vm", "hello"], { timeoutMs: 80_000 });
-      expect(await leftovers()).toEqual(nothing);
+      for (const [nodeName, held] of nothing) await expectLeftovers(stage.testbed, nodeName, held);
       const heir = manifests.machine("heir", {
         flavor: "small",
         image: "tiny",

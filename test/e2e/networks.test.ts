@@ -6,6 +6,7 @@ import { type FloatingIp, floatingIps } from "../../src/api/floating-ip.ts";
 import { securityGroups } from "../../src/api/security-group.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
+import { expectLeftovers } from "./support/leftovers.ts";
 import { manifests } from "./support/manifests.ts";
 import { isReady, NAMESPACE, startStage, type Stage } from "./support/stage.ts";
 
@@ -361,14 +362,7 @@ test(
       "--timeout=60s",
     ]);
     for (const { name } of stage.testbed.nodes) {
-      await waitFor(
-        `nothing left on ${name}`,
-        async () => {
-          expect(await stage.testbed.leftovers(name)).toEqual(baseline.get(name));
-          return true;
-        },
-        { timeoutMs: 60_000, intervalMs: 500 },
-      );
+      await expectLeftovers(stage.testbed, name, baseline.get(name));
     }
   },
   TEST_MS,

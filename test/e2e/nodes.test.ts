@@ -5,6 +5,7 @@ import { hypervisors, SYSTEM_NAMESPACE } from "../../src/api/hypervisor.ts";
 import { type VirtualMachine, virtualMachines } from "../../src/api/virtual-machine.ts";
 import { leases } from "../../src/kube/index.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
+import { expectLeftovers } from "./support/leftovers.ts";
 import { manifests } from "./support/manifests.ts";
 import { conditionOf, isReady, NAMESPACE, startStage, type Stage } from "./support/stage.ts";
 
@@ -285,7 +286,7 @@ describe("what guests reach, and who reaches them", () => {
       expect(await reachedFromOutside(one.address, 80)).toBe(false);
 
       await stage.deleteMachines("one", "two", "third");
-      for (const name of NODES) expect(await testbed.leftovers(name)).toEqual([]);
+      for (const name of NODES) await expectLeftovers(testbed, name);
     },
     BOOT_MS,
   );

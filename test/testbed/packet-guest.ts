@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 
 import { startNetworkNamespace, type NetworkNamespace } from "./network-namespace.ts";
@@ -41,7 +42,10 @@ const plug = (device: string, own: string, peer: string): string[] => [
 export const startPacketGuest = async (options: PacketGuestOptions): Promise<NetworkNamespace> => {
   const { name, directory, node, tap } = options;
   const guest = await startNetworkNamespace({ name, directory });
-  const sockets = { node: join(directory, `${name}.node`), guest: join(directory, `${name}.guest`) };
+  // Of this plug alone: a guest that comes back may meet the socats of its last stay, which end in their own time and
+  // take their sockets with them.
+  const stay = randomUUID();
+  const sockets = { node: join(directory, `${stay}.node`), guest: join(directory, `${stay}.guest`) };
   await node.startDaemon(`tap-${name}`, plug(tap, sockets.node, sockets.guest));
   await guest.startDaemon("card", plug(GUEST_DEVICE, sockets.guest, sockets.node));
   await waitFor(`the card of guest ${name}`, () => guest.succeeds(["ip", "link", "show", GUEST_DEVICE]), {
