@@ -5,8 +5,8 @@ import { waitFor } from "../../testbed/wait.ts";
 
 /**
  * Waits until a node holds this and no more. The agent lets a machine's object
- * go when the guest, its disks and its tap are gone; what names its address
- * (rules, sets, routes) goes with the node's next pass, right after it.
+ * go when its guest, tap, rules and disk are gone; what its group or its
+ * Network has there goes when the AddressSlices say that nobody needs it.
  */
 export const expectLeftovers = async (
   testbed: Testbed,
