@@ -45,10 +45,17 @@ export const unchangeableMember = (member: string, message: string): ValidationR
   reason: "FieldValueForbidden",
 });
 
-/** Exactly one of two optional members is set: how a union is written in a structural schema. */
-export const exactlyOne = (first: string, second: string): ValidationRule => ({
-  rule: `has(self.${first}) != has(self.${second})`,
-  message: `exactly one of ${first} and ${second} must be set`,
+/** Exactly one of these optional members is set: how a union is written in a structural schema. */
+export const exactlyOneOf = (...members: readonly string[]): ValidationRule => ({
+  rule: `[${members.map((member) => `has(self.${member})`).join(", ")}].filter(given, given).size() == 1`,
+  message: `exactly one of ${members.slice(0, -1).join(", ")} and ${members.at(-1) ?? ""} must be set`,
+});
+
+/** A quantity stays as it is, or becomes larger. */
+export const mayOnlyGrow = (message: string): ValidationRule => ({
+  rule: "quantity(self).compareTo(quantity(oldSelf)) >= 0",
+  message,
+  reason: "FieldValueForbidden",
 });
 
 /** The name of an object: RFC 1123 subdomain. */
@@ -133,12 +140,15 @@ export const quantity = quantityText.meta(
 );
 
 /** A quantity between two others that is a whole number of MiB, the unit of libvirt and of the scheduler. */
-export const wholeMebibytes = (minimum: string, maximum: string) =>
+export const wholeMebibytes = (minimum: string, maximum: string, ...further: readonly ValidationRule[]) =>
   quantityText.meta(
-    rules({
-      rule: `quantity(self).compareTo(quantity('${minimum}')) >= 0 && quantity(self).compareTo(quantity('${maximum}')) <= 0 && quantity(self).asInteger() % 1048576 == 0`,
-      message: `must be between ${minimum} and ${maximum}, and a whole number of MiB`,
-    }),
+    rules(
+      {
+        rule: `quantity(self).compareTo(quantity('${minimum}')) >= 0 && quantity(self).compareTo(quantity('${maximum}')) <= 0 && quantity(self).asInteger() % 1048576 == 0`,
+        message: `must be between ${minimum} and ${maximum}, and a whole number of MiB`,
+      },
+      ...further,
+    ),
   );
 
 /** An amount in MiB, up to 1 EiB. */
@@ -150,8 +160,24 @@ export const checksum = z
   .max(135)
   .regex(/^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/);
 
+/** A key in the data of a Secret. */
+export const secretKey = z
+  .string()
+  .min(1)
+  .max(253)
+  .regex(/^[-._a-zA-Z0-9]+$/);
+
 /** The UID of an object. */
 export const objectUid = z.uuid().max(36);
+
+/** The disks that something can be copied from, as the controller resolved them: nodes know disks by UIDs only. */
+export const diskReference = z.object({
+  machineUid: objectUid.optional().describe("UID of the machine whose root disk it is."),
+  volumeUid: objectUid.optional().describe("UID of the Volume."),
+  snapshotUid: objectUid
+    .optional()
+    .describe("UID of the snapshot in which the disk is meant. Absent: the disk as it is at this moment."),
+});
 
 /** RFC 3339 in UTC. */
 export const timestamp = z.iso.datetime().max(30);

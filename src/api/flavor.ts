@@ -6,6 +6,17 @@ import { defineKind, type ObjectOf } from "./kind.ts";
 const spec = z
   .object({
     vcpus: z.int().min(1).max(256).describe("Number of virtual CPUs, 1 to 256."),
+    maxVcpus: z
+      .int()
+      .min(1)
+      .max(256)
+      .optional()
+      .describe(
+        "How many virtual CPUs a running machine of this flavor can be given. Default: four times vcpus, at most 256.",
+      ),
+    maxMemory: wholeMebibytes("64Mi", "16Ti")
+      .optional()
+      .describe("How much memory a running machine of this flavor can be given. Default: memory."),
     memory: wholeMebibytes("64Mi", "16Ti").describe(
       "Memory of the guest, for example 512Mi or 4Gi: a whole number of MiB, at least 64Mi.",
     ),
@@ -14,7 +25,21 @@ const spec = z
     ),
   })
   .describe("The size of the machines of this flavor. It cannot be changed: make another flavor instead.")
-  .meta(rules(unchangeable("a flavor cannot be changed; make another one")));
+  .meta(
+    rules(
+      unchangeable("a flavor cannot be changed; make another one"),
+      {
+        rule: "!has(self.maxVcpus) || self.maxVcpus >= self.vcpus",
+        message: "maxVcpus must not be less than vcpus",
+        fieldPath: ".maxVcpus",
+      },
+      {
+        rule: "!has(self.maxMemory) || quantity(self.maxMemory).compareTo(quantity(self.memory)) >= 0",
+        message: "maxMemory must not be less than memory",
+        fieldPath: ".maxMemory",
+      },
+    ),
+  );
 
 const status = z.object({ observedGeneration, conditions }).describe("Whether machines may use the flavor.");
 

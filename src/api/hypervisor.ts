@@ -15,7 +15,8 @@ import {
 } from "./fields.ts";
 import { imageRefusals } from "./image.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
-import { firmwares } from "./virtual-machine.ts";
+import { storagePool } from "./storage-pool.ts";
+import { firmwares } from "./virtual-machine-spec.ts";
 
 export const accelerations = ["kvm", "tcg"] as const;
 export type Acceleration = (typeof accelerations)[number];
@@ -128,6 +129,21 @@ const status = z
       })
       .optional()
       .describe("What the node has for guests, before any overcommit."),
+    storagePools: z
+      .array(storagePool)
+      .max(16)
+      .optional()
+      .describe("Storage pools that the node has.")
+      .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
+    agentEndpoint: z
+      .string()
+      .max(21)
+      .regex(/^[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5}$/)
+      .optional()
+      .describe(
+        "Address and port at which the node's agent serves consoles and the copies of disks to those who have a certificate of this cluster.",
+      ),
+    tpm: z.boolean().optional().describe("Whether guests can have a TPM here (swtpm is installed)."),
     versions: z
       .object({
         libvirt: versionText.optional().describe("Version of libvirt."),

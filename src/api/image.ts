@@ -3,12 +3,14 @@ import { conditions } from "./condition.ts";
 import {
   byteCount,
   checksum,
-  exactlyOne,
+  diskReference,
+  dnsLabel,
+  exactlyOneOf,
   objectName,
   observedGeneration,
   quantity,
   rules,
-  unchangeable,
+  unchangeableMember,
 } from "./fields.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 
@@ -17,6 +19,19 @@ export type ImageFormat = (typeof imageFormats)[number];
 
 export const imageCompressions = ["None", "Gzip", "Xz", "Zstd"] as const;
 export type ImageCompression = (typeof imageCompressions)[number];
+
+export const imageVisibilities = ["Private", "Shared", "Public"] as const;
+export type ImageVisibility = (typeof imageVisibilities)[number];
+
+/** What decides about an image's content. */
+const contentFields = [
+  "source",
+  "format",
+  "compression",
+  "checksum",
+  "minimumDisk",
+  "minimumMemory",
+] as const;
 
 /** http or https, a host, perhaps a port, path and query; printable ASCII. No user name, no fragment. */
 export const imageUrl = z
@@ -42,9 +57,20 @@ export const imageSource = z
       .describe(
         "Name of a file in the import directory of each node, which the administrator chooses. A plain file name, without directories.",
       ),
+    virtualMachine: objectName
+      .optional()
+      .describe(
+        "Name of a VirtualMachine in this namespace, whose root disk becomes the image as it is at this moment. Later the image does not need the machine.",
+      ),
+    snapshot: objectName
+      .optional()
+      .describe("Name of a VirtualMachineSnapshot in this namespace, whose root disk becomes the image."),
+    volume: objectName
+      .optional()
+      .describe("Name of a Volume in this namespace, which becomes the image as it is at this moment."),
   })
-  .describe("Where the image comes from: exactly one of url and file.")
-  .meta(rules(exactlyOne("url", "file")));
+  .describe("Where the image comes from: exactly one of url, file, virtualMachine, snapshot and volume.")
+  .meta(rules(exactlyOneOf("url", "file", "virtualMachine", "snapshot", "volume")));
 
 const spec = z
   .object({
@@ -63,6 +89,18 @@ const spec = z
       .describe(
         'Digest of the file as it is served, before it is unpacked: "sha256:" or "sha512:" and lower-case hexadecimal digits. Other content is refused. Without a checksum each node takes what the source serves it.',
       ),
+    visibility: z
+      .enum(imageVisibilities)
+      .default("Private")
+      .describe(
+        "Who may use the image. Private: machines and volumes of this namespace. Shared: also those of the namespaces in sharedWith. Public: all. Whoever may not is told that there is no such image.",
+      ),
+    sharedWith: z
+      .array(dnsLabel)
+      .max(64)
+      .default([])
+      .describe("Namespaces that may use the image beside its own, when its visibility is Shared.")
+      .meta({ "x-kubernetes-list-type": "set" }),
     minimumDisk: quantity
       .optional()
       .describe(
@@ -75,9 +113,25 @@ const spec = z
       ),
   })
   .describe(
-    "What the image is. It cannot be changed, so that all machines of one image have the same content.",
+    "What the image is. Only who may use it can be changed, so that all machines of one image have the same content.",
   )
-  .meta(rules(unchangeable("an image cannot be changed; make another one")));
+  .meta(
+    rules(
+      ...contentFields.map((member) =>
+        unchangeableMember(member, `${member} cannot be changed; make another image`),
+      ),
+      {
+        rule: "has(self.source.url) || has(self.source.file) || (self.format == 'qcow2' && self.compression == 'None')",
+        message: "an image of a machine, a snapshot or a volume has format qcow2 and no compression",
+        fieldPath: ".format",
+      },
+      {
+        rule: "self.visibility == 'Shared' || self.sharedWith.size() == 0",
+        message: "sharedWith goes with visibility Shared",
+        fieldPath: ".sharedWith",
+      },
+    ),
+  );
 
 const status = z
   .object({
@@ -94,6 +148,15 @@ const status = z
       .optional()
       .describe("Bytes of the disk that a guest sees; a flavor's disk must not be smaller."),
     checksum: checksum.optional().describe("SHA-256 of the file that the nodes have fetched."),
+    origin: z
+      .object({
+        nodeName: objectName.describe(
+          "Name of the node that makes the image, and that the others fetch it from.",
+        ),
+        disk: diskReference.describe("The disk that is copied."),
+      })
+      .optional()
+      .describe("Where an image is made whose source is a machine, a snapshot or a volume."),
   })
   .describe("What the nodes that have fetched the image report of it.");
 
@@ -121,9 +184,10 @@ export const images = defineKind({
   shortNames: [],
   scope: "Namespaced",
   description:
-    "A disk image that virtual machines of this namespace boot from. Each node fetches it once, when the first machine needs it there, and checks it before use.",
+    "A disk image that virtual machines boot from: of this namespace, or of others that it is shared with. Each node fetches it once, when the first machine needs it there, and checks it before use.",
   spec,
   status,
+  selectableFields: [".status.origin.nodeName"],
   columns: [
     { name: "FORMAT", type: "string", jsonPath: ".spec.format", description: "Format" },
     {

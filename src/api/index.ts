@@ -8,11 +8,17 @@ import { keyPairs } from "./key-pair.ts";
 import type { CustomResource } from "./kind.ts";
 import { networks } from "./network.ts";
 import { securityGroups } from "./security-group.ts";
+import { virtualMachineRestores } from "./virtual-machine-restore.ts";
+import { virtualMachineSnapshots } from "./virtual-machine-snapshot.ts";
 import { virtualMachines } from "./virtual-machine.ts";
+import { volumes } from "./volume.ts";
 
 /** Every kind of vireo.dev, in the order of the documentation. */
 export const kinds: readonly CustomResource[] = [
   virtualMachines,
+  volumes,
+  virtualMachineSnapshots,
+  virtualMachineRestores,
   images,
   flavors,
   keyPairs,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import { exactlyOne, objectName, observedGeneration, rules, unchangeable } from "./fields.ts";
+import { exactlyOneOf, objectName, observedGeneration, rules, unchangeable } from "./fields.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 
 /** One line in OpenSSH's format: type, base64, optional comment. No control characters. */
@@ -31,7 +31,7 @@ const spec = z
   .describe("The key: exactly one of publicKey and generate. It cannot be changed.")
   .meta(
     rules(
-      exactlyOne("publicKey", "generate"),
+      exactlyOneOf("publicKey", "generate"),
       unchangeable("a key pair cannot be changed; make another one"),
     ),
   );

@@ -2,152 +2,27 @@ import { z } from "zod";
 import { conditions } from "./condition.ts";
 import {
   checksum,
-  dnsLabel,
+  diskReference,
   ipv4Address,
-  labelSelector,
-  labelValue,
   macAddress,
   mebibytes,
   objectName,
   objectUid,
   observedGeneration,
-  rules,
   text,
   timestamp,
-  unchangeableMember,
 } from "./fields.ts";
 import { imageCompressions, imageFile, imageFormats, imageUrl } from "./image.ts";
 import { sshPublicKey } from "./key-pair.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 import { MAX_VNI } from "./network-identity.ts";
-import { livenessProbe, readinessProbe } from "./probe.ts";
+import { storagePoolName } from "./storage-pool.ts";
+import { MAX_CDROMS, MAX_NETWORKS, MAX_VOLUMES, spec } from "./virtual-machine-spec.ts";
 
-export const runStrategies = ["Always", "RerunOnFailure", "Once", "Halted"] as const;
-export type RunStrategy = (typeof runStrategies)[number];
-
-export const firmwares = ["BIOS", "UEFI"] as const;
-export type Firmware = (typeof firmwares)[number];
+export { firmwares, runStrategies, type Firmware, type RunStrategy } from "./virtual-machine-spec.ts";
 
 /** Held while anything of the machine may exist on a node, so that its addresses are not given away too early. */
 export const GUEST_FINALIZER = "vireo.dev/guest";
-
-const immutableFields = [
-  "flavor",
-  "image",
-  "keyPairs",
-  "networks",
-  "hostname",
-  "cloudInit",
-  "firmware",
-] as const;
-
-const userData = text(65_536)
-  .refine((value) => !value.includes("\u0000"), "must not contain NUL")
-  .meta({
-    maxLength: 65_536,
-    ...rules({ rule: String.raw`!self.contains('\u0000')`, message: "must not contain NUL" }),
-  });
-
-const spec = z
-  .object({
-    flavor: objectName.describe(
-      "Name of the Flavor, which says how many virtual CPUs, how much memory and how large a root disk the machine has.",
-    ),
-    image: objectName.describe("Name of the Image in this namespace that the root disk starts as."),
-    keyPairs: z
-      .array(objectName)
-      .max(16)
-      .default([])
-      .describe("Names of KeyPairs in this namespace whose holders may log in by ssh.")
-      .meta({ "x-kubernetes-list-type": "set" }),
-    networks: z
-      .array(
-        z
-          .object({
-            name: objectName.describe("Name of the Network."),
-            allowedAddresses: z
-              .array(ipv4Address)
-              .max(8)
-              .default([])
-              .describe(
-                "Further addresses of the Network that the machine may send from and is reached by, for example one that it shares with another machine (VRRP with unicast peers). Of the machines that list the same address, the first by name that is Ready has it. Reserve it in the Network, so that it is not given to a machine.",
-              )
-              .meta({ "x-kubernetes-list-type": "set" }),
-          })
-          .describe("A network."),
-      )
-      .min(1)
-      .max(1)
-      .describe(
-        "The networks that the machine has an interface in, each with an address that it keeps for its whole life. Exactly one in this version.",
-      )
-      .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
-    securityGroups: z
-      .array(objectName)
-      .max(16)
-      .default([])
-      .describe(
-        "Names of SecurityGroups in this namespace. The machine may do what any of them allows; a change holds at once. Default: the group named default.",
-      )
-      .meta({ "x-kubernetes-list-type": "set" }),
-    runStrategy: z
-      .enum(runStrategies)
-      .default("Always")
-      .describe(
-        "When the machine runs. Always: it is started again whenever it stops. RerunOnFailure: it is started again when it crashes, but not when the guest powers itself off. Once: it is never started again after it has ended. Halted: it is shut down, and keeps its disk and address.",
-      ),
-    terminationGracePeriodSeconds: z
-      .int()
-      .min(0)
-      .max(3600)
-      .default(60)
-      .describe(
-        "Seconds that the guest has to shut down once its power button (ACPI) is pressed. Then its power is cut; with 0 at once.",
-      ),
-    hostname: dnsLabel
-      .optional()
-      .describe(
-        "Host name of the guest. Default: the machine's name with dashes for dots, cut to 63 characters.",
-      ),
-    cloudInit: z
-      .object({
-        userData: userData.describe(
-          'User data for cloud-init, passed on as it is: "#cloud-config" and YAML, a "#!" script, or MIME multi-part. At most 65536 characters. Not for secrets: whoever may read the machine may read them.',
-        ),
-      })
-      .optional()
-      .describe(
-        "What cloud-init is to do in the guest when it boots for the first time (NoCloud data source).",
-      ),
-    firmware: z
-      .enum(firmwares)
-      .default("BIOS")
-      .describe("Firmware that the guest boots with: BIOS, or UEFI without Secure Boot."),
-    livenessProbe: livenessProbe.optional(),
-    readinessProbe: readinessProbe.optional(),
-    availabilityZone: labelValue
-      .min(1)
-      .optional()
-      .describe(
-        "Runs the machine only on nodes of this zone (status.zone of the Hypervisor). It counts when a node is chosen; a later change moves nothing.",
-      ),
-    nodeSelector: labelSelector
-      .optional()
-      .describe(
-        "Runs the machine only on nodes whose Hypervisor has all of these labels. It counts when a node is chosen; a later change moves nothing.",
-      ),
-  })
-  .describe("What the machine is to be. Only users write here; what the system chooses is in status.")
-  .meta(
-    rules(
-      ...immutableFields.map((field) =>
-        unchangeableMember(
-          field,
-          `${field} cannot be changed after the machine was made; make another machine`,
-        ),
-      ),
-    ),
-  );
 
 const networkInterface = z.object({
   network: objectName.describe("Name of the Network."),
@@ -169,29 +44,51 @@ const networkInterface = z.object({
     .meta({ "x-kubernetes-list-type": "set" }),
 });
 
+/** An Image as a node needs it; frozen, so that the disk on it stays the same whatever becomes of the Image. */
+export const allocatedImage = z.object({
+  name: objectName.describe("Name of the Image."),
+  uid: objectUid.describe("UID of the Image."),
+  format: z.enum(imageFormats).describe("Format of the disk image."),
+  compression: z.enum(imageCompressions).describe("How the whole file is compressed."),
+  url: imageUrl.optional().describe("Address that nodes download it from."),
+  file: imageFile.optional().describe("Name of the file in the nodes' import directory."),
+  nodeName: objectName
+    .optional()
+    .describe("Name of the node that made it out of a disk, and that other nodes fetch it from."),
+  checksum: checksum.optional().describe("Digest that the file must have."),
+});
+
 const allocation = z.object({
   flavor: z
     .object({
-      name: objectName.describe("Name of the Flavor."),
+      name: objectName.optional().describe("Name of the Flavor, if the machine has one."),
       vcpus: z.int().min(1).max(256).describe("Virtual CPUs."),
+      maxVcpus: z
+        .int()
+        .min(1)
+        .max(256)
+        .optional()
+        .describe("How many virtual CPUs the running guest can be given. Absent: vcpus."),
       memoryMiB: mebibytes.min(1).describe("Memory in MiB."),
+      maxMemoryMiB: mebibytes
+        .min(1)
+        .optional()
+        .describe("How much memory the running guest can be given, in MiB. Absent: memoryMiB."),
       diskMiB: mebibytes.min(1).describe("Root disk in MiB."),
     })
-    .describe("The flavor as it was when the machine was placed."),
-  image: z
-    .object({
-      name: objectName.describe("Name of the Image."),
-      uid: objectUid.describe("UID of the Image."),
-      format: z.enum(imageFormats).describe("Format of the disk image."),
-      compression: z.enum(imageCompressions).describe("How the whole file is compressed."),
-      url: imageUrl.optional().describe("Address that nodes download it from."),
-      file: imageFile.optional().describe("Name of the file in the nodes' import directory."),
-      checksum: checksum.optional().describe("Digest that the file must have."),
-    })
-    .describe("The image as it was when the machine was placed."),
+    .describe("The size that the machine was given on its node: what it asks for, as far as there was room."),
+  image: allocatedImage
+    .optional()
+    .describe(
+      "The image as it was when the machine was placed. Absent when the root disk is a copy of a disk.",
+    ),
+  source: diskReference
+    .optional()
+    .describe("The disk that the root disk is a copy of. Absent when it starts as an image."),
+  pool: storagePoolName.optional().describe("Storage pool of the root disk. Absent: local."),
   interfaces: z
     .array(networkInterface)
-    .max(8)
+    .max(MAX_NETWORKS)
     .describe("Network interfaces, with addresses that the machine keeps until it is deleted.")
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["network"] }),
   sshPublicKeys: z
@@ -199,6 +96,25 @@ const allocation = z.object({
     .max(16)
     .describe("Public keys of the KeyPairs as they were when the machine was placed.")
     .meta({ "x-kubernetes-list-type": "atomic" }),
+  volumes: z
+    .array(
+      z.object({
+        name: objectName.describe("Name of the Volume."),
+        uid: objectUid.describe("UID of the Volume."),
+      }),
+    )
+    .max(MAX_VOLUMES)
+    .optional()
+    .describe(
+      "Volumes that the machine has: those of its spec that nobody else has and that its node can reach.",
+    )
+    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
+  cdroms: z
+    .array(allocatedImage)
+    .max(MAX_CDROMS)
+    .optional()
+    .describe("Images that the guest has as CD-ROMs.")
+    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
 });
 
 export const powerStates = ["Running", "Paused", "ShutOff", "Crashed"] as const;
@@ -214,6 +130,8 @@ export const exitReasons = [
 ] as const;
 export type ExitReason = (typeof exitReasons)[number];
 
+export const volumeAttachmentStates = ["Attached", "Detaching"] as const;
+
 const guest = z.object({
   nodeName: objectName.describe("Name of the node whose agent wrote this."),
   powerState: z.enum(powerStates).describe("What libvirt says of the guest."),
@@ -228,6 +146,35 @@ const guest = z.object({
     .describe(
       "What the liveness probe saw when it gave the guest up: its power is being cut. Absent otherwise.",
     ),
+  pauseRequested: z
+    .boolean()
+    .optional()
+    .describe(
+      "Whether somebody paused the guest (subresource pause). It stays paused until it is unpaused or stopped.",
+    ),
+  restartRequestedAt: timestamp
+    .optional()
+    .describe(
+      "When somebody asked for a restart (subresource restart): the guest is being shut down, and is then started again whatever its run strategy.",
+    ),
+  vcpus: z.int().min(1).max(256).optional().describe("Virtual CPUs that the running guest has been given."),
+  memoryMiB: mebibytes.optional().describe("Memory that the running guest has, in MiB."),
+  volumes: z
+    .array(
+      z.object({
+        name: objectName.describe("Name of the Volume."),
+        uid: objectUid.describe("UID of the Volume."),
+        state: z
+          .enum(volumeAttachmentStates)
+          .describe(
+            "Attached: the guest has it. Detaching: the guest was asked to let go of it and has not done so yet.",
+          ),
+      }),
+    )
+    .max(2 * MAX_VOLUMES)
+    .optional()
+    .describe("Volumes that the guest has. A Volume that is here is in use.")
+    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"] }),
   restarts: z
     .int()
     .min(0)
@@ -256,6 +203,7 @@ export const printableStatuses = [
   "Starting",
   "Running",
   "Paused",
+  "Restoring",
   "Stopping",
   "Stopped",
   "Succeeded",
@@ -280,19 +228,34 @@ const status = z
         "What the controller chose for the machine when it was placed. It stays the same until the machine is deleted.",
       ),
     guest: guest.optional().describe("What the node's agent observes of the guest."),
+    pendingChanges: z
+      .array(
+        z.object({
+          path: text(253).min(1).describe("What differs, as a path into the spec, for example vcpus."),
+          current: text(253).describe("What the running guest has."),
+          desired: text(253).describe("What it will have after the next start."),
+        }),
+      )
+      .max(32)
+      .optional()
+      .describe("What of the spec the running guest gets only by a restart; see condition RestartRequired.")
+      .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["path"] }),
     conditions,
   })
   .describe("What the controller chose for the machine, and what the node's agent observes of it.");
 
 export type VirtualMachineAllocation = z.output<typeof allocation>;
+export type AllocatedImage = z.output<typeof allocatedImage>;
 export type AllocatedInterface = z.output<typeof networkInterface>;
 export type GuestStatus = z.output<typeof guest>;
 
 /**
  * Condition types of a VirtualMachine and who writes them.
  *
- * controller: ImageReady, FlavorReady, KeyPairsReady, NetworkReady, SecurityGroupsReady, Scheduled.
- * node agent: StorageReady, and Released (nothing of a deleted machine is left on the node).
+ * controller: ImageReady, FlavorReady, KeyPairsReady, NetworkReady, SecurityGroupsReady, VolumesReady,
+ * Scheduled, and ResizePending (what is asked for does not fit on the node; absent otherwise).
+ * node agent: StorageReady, RestartRequired (absent when nothing waits for a restart), and Released
+ * (nothing of a deleted machine is left on the node).
  * Ready, Reconciling and Stalled (kstatus) belong, with observedGeneration and
  * printableStatus, to the agent from its first status on, and to the controller
  * before that and while the node does not answer.
@@ -306,8 +269,11 @@ export const virtualMachineConditions = [
   "KeyPairsReady",
   "NetworkReady",
   "SecurityGroupsReady",
+  "VolumesReady",
   "Scheduled",
+  "ResizePending",
   "StorageReady",
+  "RestartRequired",
   "Released",
 ] as const;
 export type VirtualMachineCondition = (typeof virtualMachineConditions)[number];

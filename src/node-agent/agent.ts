@@ -77,7 +77,7 @@ export const createAgent = (options: AgentOptions): Agent => ({
     const stopListening = [
       rooms.domains.onChange((uid) => (uid === "all" ? lookAtAll() : lookAt(uid))),
       rooms.probes.onChange(lookAt),
-      rooms.disks.onImageChange((uid) => lookAtAll(({ status }) => status?.allocation?.image.uid === uid)),
+      rooms.disks.onImageChange((uid) => lookAtAll(({ status }) => status?.allocation?.image?.uid === uid)),
     ];
     const sweeping = sweepRegularly(options, { lookAt, lookAtAll }, signal);
     try {

@@ -1,4 +1,4 @@
-import type { VirtualMachine, VirtualMachineAllocation } from "../api/virtual-machine.ts";
+import type { AllocatedImage, VirtualMachine, VirtualMachineAllocation } from "../api/virtual-machine.ts";
 import type { Acceleration } from "../api/hypervisor.ts";
 import type { Seed } from "./cloud-init/types.ts";
 import type { RootDisk, RootDiskOutcome } from "./disks/types.ts";
@@ -14,13 +14,14 @@ import { type Link, type Tap, tapName } from "./links/types.ts";
 /** A machine that the controller has placed: its allocation is complete. */
 export interface PlacedMachine {
   readonly machine: VirtualMachine;
-  readonly allocation: VirtualMachineAllocation;
+  readonly allocation: VirtualMachineAllocation & { readonly image: AllocatedImage };
 }
 
 /** Undefined while the controller has not written the allocation. */
 export const placed = (machine: VirtualMachine): PlacedMachine | undefined => {
   const allocation = machine.status?.allocation;
-  return allocation === undefined ? undefined : { machine, allocation };
+  if (allocation?.image === undefined) return undefined;
+  return { machine, allocation: { ...allocation, image: allocation.image } };
 };
 
 /** The host name that the guest gets: spec.hostname, or the machine's name as one DNS label. */
@@ -37,7 +38,7 @@ export const desiredSeed = ({ machine, allocation }: PlacedMachine): Seed => ({
   vmUid: machine.metadata.uid,
   hostname: hostnameOf(machine),
   sshPublicKeys: allocation.sshPublicKeys,
-  ...(machine.spec.cloudInit === undefined ? {} : { userData: machine.spec.cloudInit.userData }),
+  ...(machine.spec.cloudInit?.userData === undefined ? {} : { userData: machine.spec.cloudInit.userData }),
   interfaces: allocation.interfaces,
 });
 

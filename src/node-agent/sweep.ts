@@ -49,6 +49,6 @@ const sweep = async (options: AgentOptions, look: Look, signal: AbortSignal) => 
   }
   // The image of a machine that cannot be read is not known.
   if (store.unreadable().length > 0) return;
-  const inUse = machines.list().flatMap(({ status }) => status?.allocation?.image.uid ?? []);
+  const inUse = machines.list().flatMap(({ status }) => status?.allocation?.image?.uid ?? []);
   await attempt("evict unused images", () => disks.evict(new Set(inUse), { signal }));
 };

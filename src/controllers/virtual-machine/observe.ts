@@ -97,14 +97,14 @@ const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine
   const { namespace, uid } = machine.metadata;
   const { spec } = machine;
   const usage = memory.ledger.usage();
-  const image = stores.images.get({ namespace, name: spec.image });
+  const image = spec.image === undefined ? undefined : stores.images.get({ namespace, name: spec.image });
   const hypervisors = stores.hypervisors.list();
   return {
     kind: "unplaced",
     machine,
     image,
     imageReports: image === undefined ? [] : reportsOf(image, hypervisors),
-    flavor: stores.flavors.get({ name: spec.flavor }),
+    flavor: spec.flavor === undefined ? undefined : stores.flavors.get({ name: spec.flavor }),
     keyPairs: spec.keyPairs.map((name) => ({ name, keyPair: stores.keyPairs.get({ namespace, name }) })),
     networks: spec.networks.map((wanted) => observeNetworkUse(stores, usage, uid, wanted)),
     allNetworks: stores.networks.list(),

@@ -1,8 +1,7 @@
 import type { ImageFormat, ImageRefusal } from "../../api/image.ts";
-import type { VirtualMachineAllocation } from "../../api/virtual-machine.ts";
+import type { AllocatedImage } from "../../api/virtual-machine.ts";
 
-/** The image as the machine's allocation froze it. */
-export type AllocatedImage = VirtualMachineAllocation["image"];
+export type { AllocatedImage };
 
 /** The root disk that a machine is to have. */
 export interface RootDisk {

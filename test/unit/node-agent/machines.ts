@@ -28,6 +28,12 @@ export const machineWith = ({ metadata, spec, status }: Overrides = {}): Virtual
     runStrategy: "Always",
     terminationGracePeriodSeconds: 60,
     firmware: "BIOS",
+    tpm: false,
+    rootDisk: { pool: "local" },
+    volumes: [],
+    cdroms: [],
+    graphics: ["VNC"],
+    hostDevices: [],
     ...spec,
   },
   status: {
