@@ -57,11 +57,13 @@ const ask = (from: NetworkNamespace, address: string): Promise<string | undefine
     () => undefined,
   );
 
-/** What answers over UDP, always in the same connection. */
+/** What answers over UDP, always in the same connection. socat waits half a second; a busy machine may need longer. */
 const askAgain = (from: NetworkNamespace, address: string): Promise<string> =>
-  from
-    .run(["sh", "-c", `echo hello | socat -T 1 - UDP4:${address}:7,sourceport=4000,reuseaddr`])
-    .then((text) => text.trim());
+  waitFor(`an answer of ${address}`, async () => {
+    const ask = `echo hello | socat -T 1 - UDP4:${address}:7,sourceport=4000,reuseaddr`;
+    const answer = (await from.run(["sh", "-c", ask])).trim();
+    return answer !== "" && answer;
+  });
 
 const answersArp = (address: string): Promise<boolean> =>
   topology.client.succeeds(["arping", "-q", "-f", "-c", "2", "-w", "2", "-I", "eth0", address]);
