@@ -7,7 +7,10 @@ import type { Image } from "../api/image.ts";
 import type { KeyPair } from "../api/key-pair.ts";
 import type { Network } from "../api/network.ts";
 import type { SecurityGroup } from "../api/security-group.ts";
+import type { VirtualMachineRestore } from "../api/virtual-machine-restore.ts";
+import type { VirtualMachineSnapshot } from "../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../api/virtual-machine.ts";
+import type { Volume } from "../api/volume.ts";
 import type { Clock, EventRecorder, KubeClient, Lease, Logger, Metrics, Store } from "../kube/index.ts";
 import type { ControllerMetrics } from "./metrics.ts";
 
@@ -15,6 +18,9 @@ import type { ControllerMetrics } from "./metrics.ts";
 export interface Stores {
   /** With the indexes of stores.ts. */
   readonly virtualMachines: Store<VirtualMachine>;
+  readonly volumes: Store<Volume>;
+  readonly virtualMachineSnapshots: Store<VirtualMachineSnapshot>;
+  readonly virtualMachineRestores: Store<VirtualMachineRestore>;
   readonly images: Store<Image>;
   readonly flavors: Store<Flavor>;
   readonly keyPairs: Store<KeyPair>;

@@ -9,11 +9,14 @@ import type { KubernetesObject } from "../api/meta.ts";
 import { networks } from "../api/network.ts";
 import type { Resource } from "../api/resource.ts";
 import { groupNamesOf, remoteGroupsOf, type SecurityGroup, securityGroups } from "../api/security-group.ts";
+import { type VirtualMachineRestore, virtualMachineRestores } from "../api/virtual-machine-restore.ts";
+import { type VirtualMachineSnapshot, virtualMachineSnapshots } from "../api/virtual-machine-snapshot.ts";
 import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
+import { type Volume, volumes } from "../api/volume.ts";
 import { createStore, leases, type Store, type StoreOptions } from "../kube/index.ts";
 import type { ControllerContext, Stores } from "./context.ts";
 
-/** Machines by the node that they were placed on. */
+/** Machines by the node that they were placed on; volumes, snapshots and restores by the one that works on them. */
 export const BY_NODE = "byNode";
 /** Machines by the Networks that they have an address of. */
 export const BY_NETWORK = "byNetwork";
@@ -21,24 +24,96 @@ export const BY_NETWORK = "byNetwork";
 export const BY_NAMESPACE = "byNamespace";
 /** Machines by "namespace/name" of the SecurityGroups that they are in. */
 export const BY_GROUP = "byGroup";
-/** The machine of that uid. */
+/** The object of that uid: a machine, a volume, a snapshot or a restore. */
 export const BY_UID = "byUid";
+/** Machines by "namespace/name" of the Volumes that they name. */
+export const BY_VOLUME = "byVolume";
+/** Machines by the uids of the Volumes that they were given, or that their guests have. */
+export const BY_HELD_VOLUME = "byHeldVolume";
 /** Machines without a node, under the value UNPLACED. */
 export const BY_PLACEMENT = "byPlacement";
 export const UNPLACED = "unplaced";
 
 const given = (value: string | undefined): readonly string[] => (value === undefined ? [] : [value]);
 
+const uidOf = ({ metadata }: KubernetesObject): readonly string[] => [metadata.uid];
+
+const nodeOf = ({
+  status,
+}: {
+  readonly status?: { readonly nodeName?: string | undefined } | undefined;
+}): readonly string[] => given(status?.nodeName);
+
+const namedMachineOf = ({
+  metadata,
+  spec,
+}: VirtualMachineSnapshot | VirtualMachineRestore): readonly string[] => [
+  `${metadata.namespace}/${spec.virtualMachine}`,
+];
+
 /** Pure, so that the store can keep the indexes. */
 export const machineIndexes = {
-  [BY_NODE]: ({ status }: VirtualMachine) => (status?.nodeName === undefined ? [] : [status.nodeName]),
+  [BY_NODE]: nodeOf,
   [BY_NETWORK]: ({ status }: VirtualMachine) =>
     (status?.allocation?.interfaces ?? []).map(({ network }) => network),
   [BY_NAMESPACE]: ({ metadata }: VirtualMachine) => given(metadata.namespace),
   [BY_GROUP]: ({ metadata, spec }: VirtualMachine) =>
     groupNamesOf(spec.securityGroups).map((name) => `${metadata.namespace}/${name}`),
-  [BY_UID]: ({ metadata }: VirtualMachine) => [metadata.uid],
+  [BY_UID]: uidOf,
+  [BY_VOLUME]: ({ metadata, spec }: VirtualMachine) =>
+    spec.volumes.map(({ name }) => `${metadata.namespace}/${name}`),
+  [BY_HELD_VOLUME]: ({ status }: VirtualMachine) => [
+    ...new Set(
+      [...(status?.allocation?.volumes ?? []), ...(status?.guest?.volumes ?? [])].map(({ uid }) => uid),
+    ),
+  ],
   [BY_PLACEMENT]: ({ status }: VirtualMachine) => (status?.nodeName === undefined ? [UNPLACED] : []),
+};
+
+/**
+ * By "namespace/name" of a machine: the Volumes that are reserved for it, the
+ * snapshots and restores that name it. Machines of one name follow each other.
+ */
+export const BY_MACHINE = "byMachine";
+/** Volumes, snapshots and restores by the uid of the machine that they were given to, or are about. */
+export const BY_MACHINE_UID = "byMachineUid";
+/** By "namespace/name" of a snapshot: Volumes that start as a disk in it, and restores to it. */
+export const BY_SNAPSHOT = "bySnapshot";
+/** Volumes by "namespace/name" of the Volume that they start as a copy of. */
+export const BY_SOURCE_VOLUME = "bySourceVolume";
+/** Volumes by "namespace/name" of the Image that they start as. */
+export const BY_IMAGE = "byImage";
+
+/** Pure, so that the store can keep the indexes. */
+export const volumeIndexes = {
+  [BY_NODE]: nodeOf,
+  [BY_UID]: uidOf,
+  [BY_MACHINE]: ({ metadata, status }: Volume) =>
+    given(status?.attachedTo?.name).map((name) => `${metadata.namespace}/${name}`),
+  [BY_MACHINE_UID]: ({ status }: Volume) => given(status?.attachedTo?.uid),
+  [BY_SNAPSHOT]: ({ metadata, spec }: Volume) =>
+    given(spec.source?.snapshot).map((name) => `${metadata.namespace}/${name}`),
+  [BY_SOURCE_VOLUME]: ({ metadata, spec }: Volume) =>
+    given(spec.source?.volume).map((name) => `${metadata.namespace}/${name}`),
+  [BY_IMAGE]: ({ metadata, spec: { source } }: Volume) =>
+    given(source?.image).map((name) => `${source?.imageNamespace ?? metadata.namespace}/${name}`),
+};
+
+/** Pure, so that the store can keep the indexes. */
+export const snapshotIndexes = {
+  [BY_NODE]: nodeOf,
+  [BY_UID]: uidOf,
+  [BY_MACHINE]: namedMachineOf,
+  [BY_MACHINE_UID]: ({ status }: VirtualMachineSnapshot) => given(status?.machineUid),
+};
+
+/** Pure, so that the store can keep the indexes. */
+export const restoreIndexes = {
+  [BY_NODE]: nodeOf,
+  [BY_UID]: uidOf,
+  [BY_MACHINE]: namedMachineOf,
+  [BY_MACHINE_UID]: ({ status }: VirtualMachineRestore) => given(status?.machineUid),
+  [BY_SNAPSHOT]: ({ metadata, spec }: VirtualMachineRestore) => [`${metadata.namespace}/${spec.snapshot}`],
 };
 
 /** FloatingIPs by "namespace/name" of the machines that they name or claim. */
@@ -96,6 +171,9 @@ export const createStores = ({ client, logger, metrics, clock }: StoreContext): 
   ): Store<T> => createStore({ client, resource, logger, metrics, clock, ...options });
   return {
     virtualMachines: store(virtualMachines, { indexes: machineIndexes }),
+    volumes: store(volumes, { indexes: volumeIndexes }),
+    virtualMachineSnapshots: store(virtualMachineSnapshots, { indexes: snapshotIndexes }),
+    virtualMachineRestores: store(virtualMachineRestores, { indexes: restoreIndexes }),
     images: store(images),
     flavors: store(flavors),
     keyPairs: store(keyPairs),

@@ -33,6 +33,9 @@ const storesWith = ({
   unreadableMachines,
 }: Given): Stores => ({
   virtualMachines: storeOf(machines, machineIndexes, unreadableMachines),
+  volumes: storeOf([]),
+  virtualMachineSnapshots: storeOf([]),
+  virtualMachineRestores: storeOf([]),
   images: storeOf([]),
   flavors: storeOf([]),
   keyPairs: storeOf([]),
