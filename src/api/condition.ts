@@ -38,10 +38,13 @@ export const condition = z
 
 export type Condition = Readonly<z.infer<typeof condition>>;
 
+/** A machine has up to 14 of Vireo's; the rest is for the tools of others, which may add theirs. */
+const MAX_CONDITIONS = 32;
+
 /** status.conditions: a map keyed by type, so that several writers can own different conditions. */
 export const conditions = z
   .array(condition)
-  .max(16)
+  .max(MAX_CONDITIONS)
   .optional()
   .describe("What is known of the object's state, one entry for each type. Wait for Ready.")
   .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"] });
