@@ -84,3 +84,83 @@ export const namespaces: Resource<Namespace> = {
   namespaced: false,
   parse: (raw) => namespace.parse(raw),
 };
+
+const configMap = z.object({
+  ...object,
+  data: z.record(z.string(), z.string()).default({}),
+});
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/config-map-v1/ */
+export type ConfigMap = KubernetesObject & Readonly<z.infer<typeof configMap>>;
+
+export const configMaps: Resource<ConfigMap> = {
+  group: "",
+  version: "v1",
+  kind: "ConfigMap",
+  plural: "configmaps",
+  namespaced: true,
+  parse: (raw) => configMap.parse(raw),
+};
+
+const certificateSigningRequest = z.object({
+  ...object,
+  spec: z.object({
+    /** PEM in base64. */
+    request: z.string(),
+    signerName: z.string(),
+    expirationSeconds: z.int().optional(),
+    usages: z.array(z.string()).default([]),
+    /** Who asks. The API server fills it in, like extra. */
+    username: z.string().default(""),
+    extra: z.record(z.string(), z.array(z.string())).default({}),
+  }),
+  status: z
+    .object({
+      conditions: z
+        .array(
+          z.looseObject({
+            type: z.string(),
+            status: z.string(),
+            reason: z.string().optional(),
+            message: z.string().optional(),
+          }),
+        )
+        .default([]),
+      /** PEM in base64. */
+      certificate: z.string().optional(),
+    })
+    .default({ conditions: [] }),
+});
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/certificate-signing-request-v1/ */
+export type CertificateSigningRequest = KubernetesObject &
+  Readonly<z.infer<typeof certificateSigningRequest>>;
+
+export const certificateSigningRequests: Resource<CertificateSigningRequest> = {
+  group: "certificates.k8s.io",
+  version: "v1",
+  kind: "CertificateSigningRequest",
+  plural: "certificatesigningrequests",
+  namespaced: false,
+  parse: (raw) => certificateSigningRequest.parse(raw),
+};
+
+const apiService = z.object({
+  ...object,
+  spec: z.object({
+    /** PEM in base64. */
+    caBundle: z.string().optional(),
+  }),
+});
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/api-service-v1/ */
+export type ApiService = KubernetesObject & Readonly<z.infer<typeof apiService>>;
+
+export const apiServices: Resource<ApiService> = {
+  group: "apiregistration.k8s.io",
+  version: "v1",
+  kind: "APIService",
+  plural: "apiservices",
+  namespaced: false,
+  parse: (raw) => apiService.parse(raw),
+};

@@ -42,7 +42,8 @@ export interface ApplyOptions extends Abortable {
 }
 
 export interface MergePatchOptions extends Abortable {
-  readonly subresource?: "status" | undefined;
+  /** approval: of a CertificateSigningRequest. */
+  readonly subresource?: "status" | "approval" | undefined;
 }
 
 export interface DeleteOptions extends Abortable {

@@ -3,10 +3,16 @@ export { linkAbort, untilAborted, whenAborted, withDeadline, DeadlineError } fro
 export { ApiError, TransportError, isConflict, isNotFound } from "./api-error.ts";
 export { backoffDelay, type Backoff } from "./backoff.ts";
 export {
+  apiServices,
+  certificateSigningRequests,
+  configMaps,
   events,
   leases,
   namespaces,
   secrets,
+  type ApiService,
+  type CertificateSigningRequest,
+  type ConfigMap,
   type Event,
   type Lease,
   type Namespace,

@@ -1,0 +1,230 @@
+import { randomBytes, X509Certificate } from "node:crypto";
+import { Gauge } from "prom-client";
+import {
+  backoffDelay,
+  type CertificateSigningRequest,
+  certificateSigningRequests,
+  type Clock,
+  configMaps,
+  createStore,
+  type KubeClient,
+  linkAbort,
+  type Logger,
+  type Metrics,
+  type Random,
+  runTogether,
+  sleep,
+  StalledError,
+  systemClock,
+  untilAborted,
+} from "../kube/index.ts";
+import { makeCertificateRequest, makeKey } from "./certificate-request.ts";
+import { commonNameOf, describePeer, type PeerIdentity, signerNameOf } from "./identity.ts";
+import { CERTIFICATE_USAGES, decodeBase64, encodeBase64, TRUST_CONFIG_MAP, TRUST_KEY } from "./objects.ts";
+import type { TlsMaterial } from "./peer-tls.ts";
+import { CERTIFICATE_LIFETIME_MS, isOfCurrentAuthority } from "./trust.ts";
+
+/**
+ * A program's certificate, kept fresh. The key is made in memory, never leaves
+ * the process, and is a new one with each certificate.
+ */
+export interface PeerCredentials {
+  /** Gets a certificate, and new ones in time, until the signal is aborted. Survives whatever the API server does. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Undefined until the first certificate is there, and again when it has ended without a new one. */
+  current(): TlsMaterial | undefined;
+  /** Resolves when there is a certificate. */
+  whenReady(signal: AbortSignal): Promise<TlsMaterial>;
+  /** Calls back with each new certificate or bundle; the returned function ends that. */
+  onChange(listener: (material: TlsMaterial) => void): () => void;
+}
+
+export interface PeerCredentialsOptions {
+  readonly identity: PeerIdentity;
+  readonly client: KubeClient;
+  readonly logger: Logger;
+  readonly metrics?: Metrics | undefined;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
+}
+
+/** How often it is looked whether the request was signed, in ms, and for how long. */
+const POLL_MS = 250;
+const POLL_LIMIT_MS = 60_000;
+const BACKOFF = { initialMs: 500, maxMs: 60_000 };
+
+/** A certificate with its key, and when it is to be replaced. */
+interface Issued {
+  readonly certificate: string;
+  readonly privateKey: string;
+  readonly renewAt: number;
+  readonly notAfter: number;
+}
+
+export const createPeerCredentials = (options: PeerCredentialsOptions): PeerCredentials => {
+  const clock = options.clock ?? systemClock;
+  const random = options.random ?? Math.random;
+  const { identity, client, logger, metrics } = options;
+  const trust = createStore({
+    client,
+    resource: configMaps,
+    namespace: TRUST_CONFIG_MAP.namespace,
+    fieldSelector: `metadata.name=${TRUST_CONFIG_MAP.name}`,
+    logger,
+    metrics,
+    clock,
+  });
+  const listeners = new Set<(material: TlsMaterial) => void>();
+  let issued: Issued | undefined;
+  /** Woken when the bundle changes, or when it is time. */
+  let wake = linkAbort(new AbortController().signal);
+
+  const bundle = (): string | undefined => trust.get(TRUST_CONFIG_MAP)?.data[TRUST_KEY];
+  const current = (): TlsMaterial | undefined => {
+    const authorities = bundle();
+    if (issued === undefined || authorities === undefined || clock.now() > issued.notAfter) return undefined;
+    return { certificate: issued.certificate, privateKey: issued.privateKey, authorities };
+  };
+  const announce = (): void => {
+    const material = current();
+    if (material !== undefined) for (const listener of listeners) listener(material);
+  };
+  registerExpiry(metrics, () => issued?.notAfter);
+
+  /** Time until a new certificate is needed; undefined while there are no authorities to go by. */
+  const dueInMs = (): number | undefined => {
+    const authorities = bundle();
+    if (authorities === undefined) return undefined;
+    if (issued === undefined || !isOfCurrentAuthority(issued.certificate, authorities)) return 0;
+    return Math.max(0, issued.renewAt - clock.now());
+  };
+
+  const renew = async (signal: AbortSignal): Promise<void> => {
+    issued = await requestCertificate({ identity, client, clock }, signal);
+    logger.info(
+      { peer: describePeer(identity), notAfter: new Date(issued.notAfter).toISOString() },
+      "has a certificate",
+    );
+    announce();
+  };
+
+  const keepRenewing = async (signal: AbortSignal): Promise<void> => {
+    let failures = 0;
+    for (;;) {
+      wake = linkAbort(signal);
+      const due = dueInMs();
+      const waitMs =
+        failures > 0 ? backoffDelay(failures, BACKOFF, random) : (due ?? Number.POSITIVE_INFINITY);
+      await sleep(clock, waitMs, wake.signal).catch(() => {});
+      wake.unlink();
+      signal.throwIfAborted();
+      if (dueInMs() !== 0) continue;
+      try {
+        await renew(signal);
+        failures = 0;
+      } catch (err) {
+        signal.throwIfAborted();
+        failures += 1;
+        logger.warn({ err, peer: describePeer(identity) }, "has no new certificate; trying again");
+      }
+    }
+  };
+
+  trust.onChange(() => {
+    announce();
+    wake.abort();
+  });
+
+  return {
+    current,
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    whenReady: async (signal) => {
+      const { promise, resolve } = Promise.withResolvers<TlsMaterial>();
+      listeners.add(resolve);
+      try {
+        return current() ?? (await untilAborted(promise, signal));
+      } finally {
+        listeners.delete(resolve);
+      }
+    },
+    run: (signal) =>
+      runTogether({ trust: (taskSignal) => trust.run(taskSignal), certificate: keepRenewing }, signal),
+  };
+};
+
+const registerExpiry = (metrics: Metrics | undefined, notAfter: () => number | undefined): void => {
+  if (metrics === undefined) return;
+  void new Gauge({
+    name: "vireo_certificate_expiry_seconds",
+    help: "When the certificate for mutual TLS ends, in seconds since 1970; 0 without one.",
+    registers: [metrics.registry],
+    collect() {
+      this.set((notAfter() ?? 0) / 1000);
+    },
+  });
+};
+
+type Requesting = Pick<PeerCredentialsOptions, "identity" | "client"> & { readonly clock: Clock };
+
+/** One request, from the key to the certificate. */
+const requestCertificate = async (
+  { identity, client, clock }: Requesting,
+  signal: AbortSignal,
+): Promise<Issued> => {
+  const key = makeKey();
+  const created = await client.create(
+    certificateSigningRequests,
+    {
+      metadata: { name: requestName(identity) },
+      spec: {
+        request: encodeBase64(makeCertificateRequest(commonNameOf(identity), key)),
+        signerName: signerNameOf(identity.kind),
+        usages: [...CERTIFICATE_USAGES],
+        expirationSeconds: CERTIFICATE_LIFETIME_MS / 1000,
+      },
+    },
+    { signal },
+  );
+  const certificate = await untilSigned({ client, clock }, created, signal);
+  const parsed = new X509Certificate(certificate);
+  const notAfter = Date.parse(parsed.validTo);
+  const now = clock.now();
+  return {
+    certificate,
+    privateKey: key.privateKeyPem,
+    notAfter,
+    // Counted from now: the beginning in the certificate is earlier, for clocks that differ.
+    renewAt: now + (notAfter - now) / 2,
+  };
+};
+
+/** Nobody can guess it, so nobody takes the name first; the node's name is in it for people. */
+const requestName = (identity: PeerIdentity): string => {
+  const node = identity.kind === "node-agent" ? `${identity.nodeName.slice(0, 180)}-` : "";
+  return `vireo-${identity.kind}-${node}${randomBytes(8).toString("hex")}`.replaceAll(/\.-/g, "-");
+};
+
+const untilSigned = async (
+  { client, clock }: Pick<Requesting, "client" | "clock">,
+  { metadata: { name } }: CertificateSigningRequest,
+  signal: AbortSignal,
+): Promise<string> => {
+  const deadline = clock.monotonic() + POLL_LIMIT_MS;
+  for (;;) {
+    const request = await client.get(certificateSigningRequests, { name }, { signal });
+    if (request === undefined) throw new Error(`CertificateSigningRequest ${name} is gone`);
+    const refusal = request.status.conditions.find(({ type }) => type === "Denied" || type === "Failed");
+    if (refusal !== undefined)
+      throw new StalledError(
+        refusal.reason ?? refusal.type,
+        `CertificateSigningRequest ${name}: ${refusal.type}: ${refusal.message ?? "no message"}`,
+      );
+    if (request.status.certificate !== undefined) return decodeBase64(request.status.certificate);
+    if (clock.monotonic() > deadline)
+      throw new Error(`CertificateSigningRequest ${name} was not signed in time; does the controller run?`);
+    await sleep(clock, POLL_MS, signal);
+  }
+};
