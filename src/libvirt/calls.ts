@@ -83,7 +83,10 @@ export class Calls {
       const onAbort = (): void => this.#giveUp(call, "aborted", signal?.reason);
       const onTimeout = (): void =>
         this.#giveUp(call, "timeout", new Error(`no reply within ${timeoutMs} ms`));
-      const timer = setTimeout(onTimeout, Math.min(timeoutMs, TIMER_MAX_MS));
+      const timer =
+        timeoutMs === Number.POSITIVE_INFINITY
+          ? undefined
+          : setTimeout(onTimeout, Math.min(timeoutMs, TIMER_MAX_MS));
       const settled = (): void => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", onAbort);

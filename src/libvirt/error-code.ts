@@ -23,13 +23,20 @@ export const ErrorCode = {
   CONFIG_UNSUPPORTED: 67,
   /** Often "cannot acquire state change lock": another call holds the domain. */
   OPERATION_TIMEOUT: 68,
+  /** The migration worked, but the target could not keep the definition. */
+  MIGRATE_PERSIST_FAILED: 69,
   ARGUMENT_UNSUPPORTED: 74,
   OPERATION_ABORTED: 78,
+  MIGRATE_UNSAFE: 81,
+  /** Another block job on the same disk. */
+  BLOCK_COPY_ACTIVE: 83,
   OPERATION_UNSUPPORTED: 84,
   AGENT_UNRESPONSIVE: 86,
   RESOURCE_BUSY: 87,
   ACCESS_DENIED: 88,
   XML_INVALID_SCHEMA: 92,
+  /** migrateFinish has ended the incoming guest as it was told to: no failure, but there is no domain to reply with. */
+  MIGRATE_FINISH_OK: 93,
   AUTH_UNAVAILABLE: 94,
   AGENT_UNSYNCED: 97,
   DEVICE_MISSING: 99,

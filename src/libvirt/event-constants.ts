@@ -81,3 +81,12 @@ export const AgentLifecycleState = { CONNECTED: 1, DISCONNECTED: 2 } as const;
 
 /** https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectDomainEventAgentLifecycleReason */
 export const AgentLifecycleReason = { UNKNOWN: 0, DOMAIN_STARTED: 1, CHANNEL: 2 } as const;
+
+/** https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectDomainEventBlockJobStatus */
+export const BlockJobStatus = {
+  COMPLETED: 0,
+  FAILED: 1,
+  CANCELED: 2,
+  /** Everything is copied once, and what the guest writes is written twice: the job waits for its end. */
+  READY: 3,
+} as const;

@@ -5,12 +5,27 @@ import {
   domain,
   domains,
   fixedText,
+  JOB_STATS_MAX,
   optionalText,
   text,
+  typedParameterList,
   typedParameters,
   uuid,
 } from "./shapes.ts";
-import { hyper, int, list, nothing, optional, struct, uchar, uhyper, uint, ushort, type Xdr } from "./xdr.ts";
+import {
+  bytes,
+  hyper,
+  int,
+  list,
+  nothing,
+  optional,
+  struct,
+  uchar,
+  uhyper,
+  uint,
+  ushort,
+  type Xdr,
+} from "./xdr.ts";
 
 /**
  * The procedures that this client can call, one line each: those of libvirt's
@@ -27,6 +42,12 @@ const AUTH_TYPE_LIST_MAX = 20;
 const MEMORY_STATS_MAX = 1024;
 /** REMOTE_CONNECT_GET_ALL_DOMAIN_STATS_MAX */
 const ALL_DOMAIN_STATS_MAX = 262_144;
+/** REMOTE_DOMAIN_FSFREEZE_MOUNTPOINTS_MAX */
+const MOUNT_POINTS_MAX = 256;
+/** REMOTE_DOMAIN_MIGRATE_PARAM_LIST_MAX */
+const MIGRATE_PARAMETERS_MAX = 64;
+/** REMOTE_MIGRATE_COOKIE_MAX */
+const MIGRATE_COOKIE_MAX = 4_194_304;
 /** The fixed length of the CPU model in remote_node_get_info_ret. */
 const MODEL_LENGTH = 32;
 
@@ -65,6 +86,33 @@ const domainInfo = struct({
 const domainStats = struct({ dom: domain, params: typedParameters(ALL_DOMAIN_STATS_MAX) });
 
 const memoryStats = struct({ stats: list(struct({ tag: int, val: uhyper }), MEMORY_STATS_MAX) });
+
+const deviceXml = struct({ dom: domain, xml: text, flags: uint });
+/** A disk of a domain: its target (vda) or its path on the host. */
+const diskOfDomain = struct({ dom: domain, path: text, flags: uint });
+
+const blockJobInfo = struct({ found: int, type: int, bandwidth: uhyper, cur: uhyper, end: uhyper });
+
+const snapshot = struct({ name: text, dom: domain });
+const mountPoints = struct({ dom: domain, mountpoints: list(text, MOUNT_POINTS_MAX), flags: uint });
+
+const cookie = bytes(MIGRATE_COOKIE_MAX);
+const migrateParams = typedParameterList(MIGRATE_PARAMETERS_MAX);
+
+const jobInfo = struct({
+  type: int,
+  timeElapsed: uhyper,
+  timeRemaining: uhyper,
+  dataTotal: uhyper,
+  dataProcessed: uhyper,
+  dataRemaining: uhyper,
+  memTotal: uhyper,
+  memProcessed: uhyper,
+  memRemaining: uhyper,
+  fileTotal: uhyper,
+  fileProcessed: uhyper,
+  fileRemaining: uhyper,
+});
 
 interface Line<A, R> {
   readonly program: number;
@@ -139,6 +187,99 @@ export const procedures = named({
   domainIsPersistent: line(151, ofDomain, struct({ persistent: int })),
   domainGetAutostart: line(15, ofDomain, struct({ autostart: int })),
   domainSetAutostart: line(29, struct({ dom: domain, autostart: int }), nothing),
+
+  domainAttachDeviceFlags: line(160, deviceXml, nothing),
+  domainDetachDeviceFlags: line(161, deviceXml, nothing),
+  domainUpdateDeviceFlags: line(174, deviceXml, nothing),
+  domainDetachDeviceAlias: line(392, struct({ dom: domain, alias: text, flags: uint }), nothing),
+  domainSetVcpusFlags: line(199, struct({ dom: domain, nvcpus: uint, flags: uint }), nothing),
+  domainGetVcpusFlags: line(200, ofDomainWithFlags, struct({ num: int })),
+  domainSetMemoryFlags: line(204, struct({ dom: domain, memory: uhyper, flags: uint }), nothing),
+  domainBlockResize: line(251, struct({ dom: domain, disk: text, size: uhyper, flags: uint }), nothing),
+  domainScreenshot: line(
+    211,
+    struct({ dom: domain, screen: uint, flags: uint }),
+    struct({ mime: optionalText }),
+  ),
+
+  domainGetBlockInfo: line(
+    194,
+    diskOfDomain,
+    struct({ allocation: uhyper, capacity: uhyper, physical: uhyper }),
+  ),
+  domainBlockPull: line(240, struct({ dom: domain, path: text, bandwidth: uhyper, flags: uint }), nothing),
+  domainBlockRebase: line(
+    266,
+    struct({ dom: domain, path: text, base: optionalText, bandwidth: uhyper, flags: uint }),
+    nothing,
+  ),
+  domainBlockCommit: line(
+    290,
+    struct({
+      dom: domain,
+      disk: text,
+      base: optionalText,
+      top: optionalText,
+      bandwidth: uhyper,
+      flags: uint,
+    }),
+    nothing,
+  ),
+  domainBlockJobAbort: line(237, diskOfDomain, nothing),
+  domainGetBlockJobInfo: line(238, diskOfDomain, blockJobInfo),
+
+  domainSnapshotCreateXml: line(
+    185,
+    struct({ dom: domain, xmlDesc: text, flags: uint }),
+    struct({ snap: snapshot }),
+  ),
+  domainSaveFlags: line(232, struct({ dom: domain, to: text, dxml: optionalText, flags: uint }), nothing),
+  domainRestoreFlags: line(233, struct({ from: text, dxml: optionalText, flags: uint }), nothing),
+  domainSaveImageGetXmlDesc: line(235, struct({ file: text, flags: uint }), struct({ xml: text })),
+  domainSaveImageDefineXml: line(236, struct({ file: text, dxml: text, flags: uint }), nothing),
+  domainFsfreeze: line(335, mountPoints, struct({ filesystems: int })),
+  domainFsthaw: line(336, mountPoints, struct({ filesystems: int })),
+
+  domainMigrateBegin3Params: line(
+    302,
+    struct({ dom: domain, params: migrateParams, flags: uint }),
+    struct({ cookieOut: cookie, xml: text }),
+  ),
+  domainMigratePrepare3Params: line(
+    303,
+    struct({ params: migrateParams, cookieIn: cookie, flags: uint }),
+    struct({ cookieOut: cookie, uriOut: optionalText }),
+  ),
+  domainMigratePerform3Params: line(
+    305,
+    struct({
+      dom: domain,
+      dconnuri: optionalText,
+      params: migrateParams,
+      cookieIn: cookie,
+      flags: uint,
+    }),
+    struct({ cookieOut: cookie }),
+  ),
+  domainMigrateFinish3Params: line(
+    306,
+    struct({ params: migrateParams, cookieIn: cookie, flags: uint, cancelled: int }),
+    struct({ dom: domain, cookieOut: cookie }),
+  ),
+  domainMigrateConfirm3Params: line(
+    307,
+    struct({ dom: domain, params: migrateParams, cookieIn: cookie, flags: uint, cancelled: int }),
+    nothing,
+  ),
+  domainMigrateSetMaxDowntime: line(166, struct({ dom: domain, downtime: uhyper, flags: uint }), nothing),
+  domainMigrateSetMaxSpeed: line(207, struct({ dom: domain, bandwidth: uhyper, flags: uint }), nothing),
+  domainGetJobInfo: line(163, ofDomain, jobInfo),
+  domainGetJobStats: line(
+    298,
+    ofDomainWithFlags,
+    struct({ type: int, params: typedParameters(JOB_STATS_MAX) }),
+  ),
+  domainAbortJob: line(164, ofDomain, nothing),
 
   domainAgentCommand: qemuLine(
     3,

@@ -1,5 +1,5 @@
 import type { LibvirtErrorDetails } from "./errors.ts";
-import type { DomainRef, TypedValue } from "./types.ts";
+import type { DomainRef, TypedParameter, TypedValue } from "./types.ts";
 import {
   array,
   char,
@@ -28,6 +28,8 @@ import {
 export const STRING_MAX = 4_194_304;
 /** REMOTE_DOMAIN_LIST_MAX */
 export const DOMAIN_LIST_MAX = 16_384;
+/** REMOTE_DOMAIN_JOB_STATS_MAX */
+export const JOB_STATS_MAX = 64;
 /** VIR_UUID_BUFLEN */
 const UUID_BYTES = 16;
 
@@ -140,13 +142,20 @@ const typeOf = (value: TypedValue): number => {
   return value === value >>> 0 ? TypedParameterType.UINT : TypedParameterType.DOUBLE;
 };
 
+/** Typed parameters in their order; one name may occur several times, which is how libvirt writes a list. */
+export const typedParameterList = (max: number): Xdr<readonly TypedParameter[]> =>
+  mapped(
+    list(typedParameter, max),
+    (entries): readonly TypedParameter[] => entries.map(({ field, value }) => [field, value.value]),
+    (values) => values.map(([field, value]) => ({ field, value: { tag: typeOf(value), value } })),
+  );
+
 /** Typed parameters by name. A Map, since the names come from outside. */
 export const typedParameters = (max: number): Xdr<ReadonlyMap<string, TypedValue>> =>
   mapped(
-    list(typedParameter, max),
-    (entries): ReadonlyMap<string, TypedValue> =>
-      new Map(entries.map(({ field, value }) => [field, value.value])),
-    (values) => [...values].map(([field, value]) => ({ field, value: { tag: typeOf(value), value } })),
+    typedParameterList(max),
+    (entries): ReadonlyMap<string, TypedValue> => new Map(entries),
+    (values) => [...values],
   );
 
 /** C text in a fixed array of characters, each of which takes four bytes. */

@@ -1,11 +1,18 @@
+import type { BlockJobVerbs } from "./block-job-verbs.ts";
+import type { DeviceVerbs } from "./device-verbs.ts";
 import type { DomainEventKind, DomainEvents } from "./events.ts";
+import type { MigrationVerbs } from "./migration-verbs.ts";
 import type { Procedure } from "./procedure.ts";
+import type { SnapshotVerbs } from "./snapshot-verbs.ts";
 
 /** How one call may be bounded. */
 export interface CallOptions {
   /** Gives the call up when aborted. What was already sent goes on inside the daemon: see OutcomeUnknownError. */
   readonly signal?: AbortSignal;
-  /** The call's deadline in ms, waiting for a free slot included. Default: the connection's `callTimeoutMs`. */
+  /**
+   * The call's deadline in ms, waiting for a free slot included; Infinity for
+   * none. Default: the connection's `callTimeoutMs`.
+   */
   readonly timeoutMs?: number;
 }
 
@@ -76,6 +83,9 @@ export interface DomainCapabilitiesQuery {
 /** A value of libvirt's typed parameters: 64-bit integers are bigint, the rest is what it looks like. */
 export type TypedValue = number | bigint | string | boolean;
 
+/** A typed parameter: number is sent as int, bigint as (unsigned) long long. */
+export type TypedParameter = readonly [name: string, value: TypedValue];
+
 /** https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainStatsRecord */
 export interface DomainStats {
   readonly domain: DomainRef;
@@ -97,12 +107,14 @@ export interface DomainStatsQuery {
  */
 export type Lane = "control" | "long";
 
-/**
- * The verbs on the daemon and its domains. Each is one call of libvirt's API
- * and rejects as `LibvirtError`, `OutcomeUnknownError` or `NotSentError`
- * (errors.ts), or as `XdrError` for an argument that cannot be sent.
- */
-export interface LibvirtVerbs {
+/** How one call may be bounded, and the flags that libvirt has for it. */
+export interface FlaggedOptions extends CallOptions {
+  /** libvirt's flags of the call, or-ed. Default 0, libvirt's default. */
+  readonly flags?: number;
+}
+
+/** Domains and their lives. */
+export interface DomainVerbs {
   /** Active and inactive domains. */
   listDomains(options?: CallOptions): Promise<readonly DomainRef[]>;
   /** The domain with that UUID, or undefined when there is none. */
@@ -155,6 +167,10 @@ export interface LibvirtVerbs {
   ): Promise<string>;
   /** Statistics of domains in one call. */
   domainStats(query?: DomainStatsQuery, options?: CallOptions): Promise<readonly DomainStats[]>;
+}
+
+/** The daemon and its host. */
+export interface HostVerbs {
   /** XML: https://libvirt.org/formatdomaincaps.html */
   domainCapabilities(query?: DomainCapabilitiesQuery, options?: CallOptions): Promise<string>;
   /** XML: https://libvirt.org/formatcaps.html */
@@ -164,6 +180,14 @@ export interface LibvirtVerbs {
   /** The name of the host that the daemon runs on. */
   hostname(options?: CallOptions): Promise<string>;
 }
+
+/**
+ * The verbs on the daemon and its domains. Each is one call of libvirt's API
+ * and rejects as `LibvirtError`, `OutcomeUnknownError` or `NotSentError`
+ * (errors.ts), or as `XdrError` for an argument that cannot be sent.
+ */
+export interface LibvirtVerbs
+  extends DomainVerbs, HostVerbs, DeviceVerbs, BlockJobVerbs, SnapshotVerbs, MigrationVerbs {}
 
 /**
  * A client that keeps itself connected. While it is not, calls fail at once

@@ -1,3 +1,5 @@
+import { blockJobVerbs } from "./block-job-verbs.ts";
+import type { CallOnLane } from "./call-on-lane.ts";
 import {
   DomainDefineFlags,
   DomainCreateFlags,
@@ -7,19 +9,13 @@ import {
   GetAllDomainStatsFlags,
   ListDomainsFlags,
 } from "./constants.ts";
+import { deviceVerbs } from "./device-verbs.ts";
 import { ErrorCode } from "./error-code.ts";
 import { LibvirtError } from "./errors.ts";
-import type { Procedure } from "./procedure.ts";
+import { migrationVerbs } from "./migration-verbs.ts";
 import { procedures } from "./procedures.ts";
-import type { CallOptions, DomainRef, Lane, LibvirtVerbs } from "./types.ts";
-
-/** Calls a procedure on the connection of that lane. */
-export type CallOnLane = <A, R>(
-  lane: Lane,
-  procedure: Procedure<A, R>,
-  args: A,
-  options?: CallOptions,
-) => Promise<R>;
+import { snapshotVerbs } from "./snapshot-verbs.ts";
+import type { DomainRef, DomainVerbs, HostVerbs, LibvirtVerbs } from "./types.ts";
 
 /** VIR_DOMAIN_QEMU_AGENT_COMMAND_DEFAULT */
 const AGENT_TIMEOUT_DEFAULT = -1;
@@ -52,11 +48,16 @@ const undefinedWhenNoDomain = async (
  * may wait on QEMU, on a guest or on a program takes the long lane, so that
  * twelve guests that are stuck do not hide the state of the others.
  */
-export const verbs = (call: CallOnLane): LibvirtVerbs => ({ ...domainVerbs(call), ...nodeVerbs(call) });
+export const verbs = (call: CallOnLane): LibvirtVerbs => ({
+  ...domainVerbs(call),
+  ...hostVerbs(call),
+  ...deviceVerbs(call),
+  ...blockJobVerbs(call),
+  ...snapshotVerbs(call),
+  ...migrationVerbs(call),
+});
 
-type NodeVerb = "domainCapabilities" | "capabilities" | "nodeInfo" | "versions" | "hostname";
-
-const domainVerbs = (call: CallOnLane): Omit<LibvirtVerbs, NodeVerb> => ({
+const domainVerbs = (call: CallOnLane): DomainVerbs => ({
   listDomains: async (options) => {
     const all = { needResults: 1, flags: ListDomainsFlags.ACTIVE | ListDomainsFlags.INACTIVE };
     return (await call("control", procedures.connectListAllDomains, all, options)).domains;
@@ -103,7 +104,7 @@ const domainVerbs = (call: CallOnLane): Omit<LibvirtVerbs, NodeVerb> => ({
   },
 });
 
-const nodeVerbs = (call: CallOnLane): Pick<LibvirtVerbs, NodeVerb> => ({
+const hostVerbs = (call: CallOnLane): HostVerbs => ({
   domainCapabilities: async ({ emulator, arch, machine, type } = {}, options) => {
     const args = { emulatorbin: emulator, arch, machine, virttype: type, flags: 0 };
     return (await call("long", procedures.connectGetDomainCapabilities, args, options)).capabilities;

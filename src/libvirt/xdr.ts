@@ -9,6 +9,7 @@ export { XdrError } from "./xdr-buffer.ts";
 export type Layout =
   | { readonly kind: "void" | "int" | "uint" | "char" | "uchar" | "ushort" | "hyper" | "uhyper" | "double" }
   | { readonly kind: "opaque"; readonly length: number }
+  | { readonly kind: "bytes"; readonly max: number }
   | { readonly kind: "string"; readonly max: number }
   | { readonly kind: "optional"; readonly of: Layout }
   | { readonly kind: "list"; readonly of: Layout; readonly max: number }
@@ -115,6 +116,21 @@ export const opaque = (length: number): Xdr<Buffer> => ({
     writer.appendPadded(value);
   },
   read: (reader) => Buffer.from(reader.takePadded(length)),
+});
+
+/** Up to `max` bytes, preceded by their number. */
+export const bytes = (max: number): Xdr<Buffer> => ({
+  layout: { kind: "bytes", max },
+  write: (writer, value) => {
+    if (value.length > max) throw new XdrError(`${value.length} bytes exceed ${max}`);
+    uint.write(writer, value.length);
+    writer.appendPadded(value);
+  },
+  read: (reader) => {
+    const length = uint.read(reader);
+    if (length > max) throw new XdrError(`${length} bytes exceed ${max}`);
+    return Buffer.from(reader.takePadded(length));
+  },
 });
 
 /**

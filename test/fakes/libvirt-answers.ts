@@ -1,22 +1,12 @@
-import { DomainCreateFlags, ErrorCode, type DomainRef, type Procedure } from "../../src/libvirt/index.ts";
-import type { procedures } from "../../src/libvirt/procedures.ts";
-import { FakeLibvirtError, refOf, type FakeDomain, type FakeDomains } from "./libvirt-domains.ts";
-import type { FakeLibvirtOptions } from "./libvirt-server.ts";
-
-export type ProcedureName = keyof typeof procedures;
-
-interface Context {
-  readonly server: { readonly options: FakeLibvirtOptions };
-  readonly domains: FakeDomains;
-  /** Registers the client for events of that id and returns the subscription's number. */
-  readonly register: (eventId: number) => number;
-}
-
-type Answer<P> = P extends Procedure<infer A, infer R> ? (args: A, context: Context) => R : never;
+import { DomainCreateFlags, ErrorCode } from "../../src/libvirt/index.ts";
+import { blockAnswers } from "./libvirt-block-answers.ts";
+import { found, reply, type Answers } from "./libvirt-context.ts";
+import { deviceAnswers } from "./libvirt-device-answers.ts";
+import { FakeLibvirtError, refOf, type FakeDomain } from "./libvirt-domains.ts";
+import { migrationAnswers } from "./libvirt-migration-answers.ts";
+import { snapshotAnswers } from "./libvirt-snapshot-answers.ts";
 
 const ok = (): void => {};
-const found = ({ domains }: Context, { dom }: { dom: DomainRef }): FakeDomain => domains.byUuid(dom.uuid);
-const reply = (domain: FakeDomain): { dom: DomainRef } => ({ dom: refOf(domain) });
 const statsOf = ({ state, reason }: FakeDomain): ReadonlyMap<string, number> =>
   new Map([
     ["state.state", state],
@@ -28,7 +18,11 @@ const CAPABILITIES = "<capabilities><host><cpu><arch>x86_64</arch></cpu></host><
 const DOMAIN_CAPABILITIES = "<domainCapabilities><domain>qemu</domain></domainCapabilities>";
 
 /** What the fake does for each procedure of the table: one that is missing does not compile. */
-export const answers: { readonly [K in ProcedureName]: Answer<(typeof procedures)[K]> } = {
+export const answers: Answers = {
+  ...deviceAnswers,
+  ...blockAnswers,
+  ...snapshotAnswers,
+  ...migrationAnswers,
   authList: (_, { server }) => ({ types: server.options.authTypes ?? [0] }),
   authPolkit: () => ({ complete: 1 }),
   connectOpen: ({ name }) => {

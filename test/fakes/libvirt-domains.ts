@@ -1,6 +1,8 @@
 import { XMLParser, XMLValidator } from "fast-xml-parser";
 
+import type { eventBodies } from "../../src/libvirt/events.ts";
 import {
+  BlockJobStatus,
   DomainEventDefinedDetail,
   DomainEventResumedDetail,
   DomainEventStartedDetail,
@@ -13,8 +15,10 @@ import {
   DomainShutoffReason,
   DomainState,
   ErrorCode,
+  type DomainEventKind,
   type DomainRef,
 } from "../../src/libvirt/index.ts";
+import type { Xdr } from "../../src/libvirt/xdr.ts";
 
 /** What the fake answers instead of a result. */
 export class FakeLibvirtError extends Error {
@@ -38,9 +42,21 @@ export interface FakeDomain {
   reason: number;
   /** The guest agent: what it answers to a command. Without one no agent runs in the guest. */
   agent?: (command: unknown) => unknown;
+  /** The guest does not let go of devices until heldDevices are called. */
+  clings?: boolean;
+  readonly heldDevices: (() => void)[];
+  /** By the disk's target. */
+  readonly blockJobs: Map<string, { readonly type: number; cur: bigint; end: bigint }>;
+  /** Block jobs do not end until FakeDomains.finishBlockJob is called. */
+  slowBlockJobs?: boolean;
+  /** The sizes of disks that were given another. */
+  readonly diskBytes: Map<string, bigint>;
 }
 
-export type Emit = (domain: DomainRef, event: number, detail: number) => void;
+type BodyOf<K extends DomainEventKind> = (typeof eventBodies)[K] extends Xdr<infer B> ? B : never;
+/** What an event tells, without the number of the subscription. */
+export type EventOf<K extends DomainEventKind> = Omit<BodyOf<K>, "callbackID">;
+export type Emit = <K extends DomainEventKind>(kind: K, event: EventOf<K>) => void;
 
 const parser = new XMLParser({ ignoreAttributes: false, parseTagValue: false });
 
@@ -53,13 +69,24 @@ export const refOf = ({ name, uuid, id }: FakeDomain): DomainRef => ({ name, uui
  */
 export class FakeDomains {
   readonly #domains = new Map<string, FakeDomain>();
-  readonly #emit: Emit;
+  /** What the save images hold, by their path. */
+  readonly saveImages = new Map<string, string>();
+  readonly #tell: Emit;
   readonly #newUuid: () => string;
   #lastId = 0;
 
-  constructor(emit: Emit, newUuid: () => string) {
-    this.#emit = emit;
+  constructor(tell: Emit, newUuid: () => string) {
+    this.#tell = tell;
     this.#newUuid = newUuid;
+  }
+
+  /** Tells every client that listens of something that happened to the domain. */
+  tell<K extends DomainEventKind>(
+    kind: K,
+    domain: FakeDomain,
+    eventOf: (dom: DomainRef) => EventOf<K>,
+  ): void {
+    this.#tell(kind, eventOf(refOf(domain)));
   }
 
   all(): readonly FakeDomain[] {
@@ -154,6 +181,73 @@ export class FakeDomains {
     this.#end(domain, DomainShutoffReason.CRASHED, DomainEventStoppedDetail.FAILED);
   }
 
+  /** Ends the job of the disk with that target, as completed if nothing else is said. */
+  finishBlockJob(domain: FakeDomain, disk: string, status: number = BlockJobStatus.COMPLETED): void {
+    const job = domain.blockJobs.get(disk);
+    if (!domain.blockJobs.delete(disk) || job === undefined) return;
+    this.tell("blockJob2", domain, (dom) => ({ dom, dst: disk, type: job.type, status }));
+  }
+
+  /** The domain has been saved to a file. */
+  saved(domain: FakeDomain): void {
+    this.#end(domain, DomainShutoffReason.SAVED, DomainEventStoppedDetail.SAVED);
+  }
+
+  /** Starts the domain of a save image. */
+  restore(xml: string, paused: boolean): void {
+    const domain = this.#upsert(xml);
+    this.start(domain, paused);
+    if (!paused) domain.reason = DomainRunningReason.RESTORED;
+  }
+
+  /** The domain of an incoming migration, which waits for its memory. */
+  prepareIncoming(xml: string): FakeDomain {
+    const domain = this.#upsert(xml);
+    if (isRunning(domain)) {
+      throw new FakeLibvirtError(ErrorCode.OPERATION_INVALID, "domain is already active");
+    }
+    this.#lastId += 1;
+    domain.id = this.#lastId;
+    domain.state = DomainState.PAUSED;
+    domain.reason = DomainPausedReason.MIGRATION;
+    return domain;
+  }
+
+  cancelIncoming(domain: FakeDomain): void {
+    if (isRunning(domain)) this.#end(domain, DomainShutoffReason.FAILED, DomainEventStoppedDetail.FAILED);
+  }
+
+  finishIncoming(domain: FakeDomain, persistent: boolean): void {
+    domain.persistent = persistent;
+    domain.state = DomainState.RUNNING;
+    domain.reason = DomainRunningReason.MIGRATED;
+    this.#emit(refOf(domain), DomainEventType.STARTED, DomainEventStartedDetail.MIGRATED);
+    this.#emit(refOf(domain), DomainEventType.RESUMED, DomainEventResumedDetail.MIGRATED);
+  }
+
+  /** All of the domain is at the target; it waits whether it is to end or to go on. */
+  pauseForMigration(domain: FakeDomain): void {
+    this.assertRunning(domain);
+    domain.state = DomainState.PAUSED;
+    domain.reason = DomainPausedReason.MIGRATION;
+    this.#emit(refOf(domain), DomainEventType.SUSPENDED, DomainEventSuspendedDetail.MIGRATED);
+  }
+
+  /** The domain goes on where it was. */
+  cancelMigration(domain: FakeDomain): void {
+    if (domain.state !== DomainState.PAUSED || domain.reason !== DomainPausedReason.MIGRATION) return;
+    domain.state = DomainState.RUNNING;
+    domain.reason = DomainRunningReason.MIGRATION_CANCELED;
+    this.#emit(refOf(domain), DomainEventType.RESUMED, DomainEventResumedDetail.MIGRATED);
+  }
+
+  /** The domain runs at the target now. */
+  migrated(domain: FakeDomain, undefine: boolean): void {
+    this.assertRunning(domain);
+    this.#end(domain, DomainShutoffReason.MIGRATED, DomainEventStoppedDetail.MIGRATED);
+    if (undefine && domain.persistent) this.undefine(domain);
+  }
+
   assertRunning(domain: FakeDomain): void {
     if (isRunning(domain)) return;
     throw new FakeLibvirtError(
@@ -169,6 +263,10 @@ export class FakeDomains {
       ErrorCode.OPERATION_INVALID,
       "Requested operation is not valid: domain is not running",
     );
+  }
+
+  #emit(dom: DomainRef, event: number, detail: number): void {
+    this.#tell("lifecycle", { msg: { dom, event, detail } });
   }
 
   #end(domain: FakeDomain, reason: number, detail: number): void {
@@ -203,6 +301,9 @@ export class FakeDomains {
       autostart: false,
       state: DomainState.SHUTOFF,
       reason: DomainShutoffReason.UNKNOWN,
+      heldDevices: [],
+      blockJobs: new Map(),
+      diskBytes: new Map(),
     };
     this.#domains.set(uuid, made);
     return made;

@@ -4,7 +4,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { lifecycleBody } from "../../src/libvirt/events.ts";
+import { domainEvents, eventBodies, type DomainEventKind } from "../../src/libvirt/events.ts";
 import {
   encodePacket,
   PacketReader,
@@ -16,8 +16,9 @@ import {
 import { procedures } from "../../src/libvirt/procedures.ts";
 import { errorReply } from "../../src/libvirt/shapes.ts";
 import { decode, encode, type Xdr } from "../../src/libvirt/xdr.ts";
-import { answers, type ProcedureName } from "./libvirt-answers.ts";
-import { FakeDomains, FakeLibvirtError } from "./libvirt-domains.ts";
+import { answers } from "./libvirt-answers.ts";
+import type { Context, ProcedureName } from "./libvirt-context.ts";
+import { FakeDomains, FakeLibvirtError, type EventOf } from "./libvirt-domains.ts";
 
 export interface FakeLibvirtOptions {
   /** What AUTH_LIST offers. Default: [0], none. */
@@ -42,12 +43,20 @@ export type Fault =
 interface Client {
   readonly socket: Socket;
   readonly callbacks: Map<number, number>;
+  readonly closeActions: Map<string, () => void>;
   outstanding: number;
 }
 
-const LIFECYCLE_EVENT_ID = 0;
 const KEEPALIVE_PING = 1;
 const KEEPALIVE_PONG = 2;
+
+/** Bytes as a stream that the call has opened: in pieces, and then the piece of no bytes that says that it ends. */
+const streamOf = (call: Packet, bytes: Buffer): Buffer => {
+  const header = { ...call, type: PacketType.STREAM, status: PacketStatus.CONTINUE };
+  const half = Math.ceil(bytes.length / 2);
+  const pieces = [bytes.subarray(0, half), bytes.subarray(half), Buffer.alloc(0)];
+  return Buffer.concat(pieces.map((piece) => encodePacket(header, piece)));
+};
 
 /** Numbers are those of a program. */
 const keyOf = (program: number, number: number): string => `${program}/${number}`;
@@ -83,12 +92,7 @@ export class FakeLibvirtServer {
     this.#directory = directory;
     this.socketPath = join(directory, "libvirt-sock");
     this.options = options;
-    const emit = (
-      domain: Parameters<ConstructorParameters<typeof FakeDomains>[0]>[0],
-      event: number,
-      detail: number,
-    ) => this.#tellLifecycle({ dom: domain, event, detail });
-    this.domains = new FakeDomains(emit, options.newUuid ?? randomUUID);
+    this.domains = new FakeDomains((kind, event) => this.#tell(kind, event), options.newUuid ?? randomUUID);
   }
 
   static async start(options: FakeLibvirtOptions = {}): Promise<FakeLibvirtServer> {
@@ -107,11 +111,12 @@ export class FakeLibvirtServer {
     });
   }
 
-  /** Ends at once, as kill -9 does: connections break, domains live on. */
+  /** Ends at once, as kill -9 does: connections break, domains live on, and nothing is done about their end. */
   async kill(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
     this.#frozen = false;
+    for (const { closeActions } of this.#clients) closeActions.clear();
     this.dropConnections();
     if (server !== undefined) await new Promise((resolve) => server.close(resolve));
   }
@@ -172,11 +177,14 @@ export class FakeLibvirtServer {
   }
 
   #accept(socket: Socket): void {
-    const client: Client = { socket, callbacks: new Map(), outstanding: 0 };
+    const client: Client = { socket, callbacks: new Map(), closeActions: new Map(), outstanding: 0 };
     const reader = new PacketReader();
     this.#clients.add(client);
     socket.on("error", () => {});
-    socket.on("close", () => this.#clients.delete(client));
+    socket.on("close", () => {
+      this.#clients.delete(client);
+      for (const action of client.closeActions.values()) action();
+    });
     socket.on("data", (chunk: Buffer) => {
       for (const packet of reader.push(chunk)) this.#receive(client, packet);
     });
@@ -186,6 +194,11 @@ export class FakeLibvirtServer {
   #receive(client: Client, packet: Packet): void {
     if (packet.program === Program.KEEPALIVE) {
       if (packet.procedure === KEEPALIVE_PING) this.#sendKeepalive(client, KEEPALIVE_PONG);
+      return;
+    }
+    if (packet.type === PacketType.STREAM) {
+      // Finished or aborted, which is confirmed in the same way.
+      client.socket.write(encodePacket({ ...packet, status: PacketStatus.OK }, Buffer.alloc(0)));
       return;
     }
     client.outstanding += 1;
@@ -224,7 +237,10 @@ export class FakeLibvirtServer {
     try {
       if (fault?.kind === "error") throw new FakeLibvirtError(fault.code, fault.message);
       if (name === undefined) throw new FakeLibvirtError(39, `unknown procedure: ${call.procedure}`);
-      return encodePacket({ ...header, status: PacketStatus.OK }, this.#carryOut(client, name, call.payload));
+      const streamed: Buffer[] = [];
+      const result = this.#carryOut(client, name, call.payload, (bytes) => streamed.push(bytes));
+      const good = encodePacket({ ...header, status: PacketStatus.OK }, result);
+      return Buffer.concat([good, ...streamed.map((bytes) => streamOf(call, bytes))]);
     } catch (error) {
       if (!(error instanceof FakeLibvirtError)) throw error;
       const details = { code: error.code, domain: 10, level: 2, message: error.message };
@@ -232,13 +248,18 @@ export class FakeLibvirtServer {
     }
   }
 
-  #carryOut(client: Client, name: ProcedureName, payload: Buffer): Buffer {
+  #carryOut(client: Client, name: ProcedureName, payload: Buffer, stream: (bytes: Buffer) => void): Buffer {
     const { args, result } = procedures[name] as { args: Xdr<unknown>; result: Xdr<unknown> };
     const answer = answers[name] as (args: unknown, context: unknown) => unknown;
-    const context = {
+    const context: Context = {
       server: this,
       domains: this.domains,
-      register: (id: number) => this.#register(client, id),
+      register: (id) => this.#register(client, id),
+      onClose: (key, action) => {
+        if (action === undefined) client.closeActions.delete(key);
+        else client.closeActions.set(key, action);
+      },
+      stream,
     };
     return encode(result, answer(decode(args, payload), context));
   }
@@ -249,22 +270,20 @@ export class FakeLibvirtServer {
     return this.#lastCallback;
   }
 
-  #tellLifecycle(msg: {
-    dom: { name: string; uuid: string; id: number };
-    event: number;
-    detail: number;
-  }): void {
+  #tell<K extends DomainEventKind>(kind: K, event: EventOf<K>): void {
+    const { id, message } = domainEvents[kind];
+    const header = {
+      program: Program.REMOTE,
+      procedure: message.number,
+      type: PacketType.MESSAGE,
+      serial: 0,
+      status: PacketStatus.OK,
+    };
     for (const { socket, callbacks } of this.#clients) {
       for (const [callbackID, eventId] of callbacks) {
-        if (eventId !== LIFECYCLE_EVENT_ID) continue;
-        const header = {
-          program: Program.REMOTE,
-          procedure: 318,
-          type: PacketType.MESSAGE,
-          serial: 0,
-          status: PacketStatus.OK,
-        };
-        socket.write(encodePacket(header, encode(lifecycleBody, { callbackID, msg })));
+        if (eventId !== id) continue;
+        const body = encode(eventBodies[kind] as Xdr<unknown>, { callbackID, ...event });
+        socket.write(encodePacket(header, body));
       }
     }
   }

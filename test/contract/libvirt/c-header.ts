@@ -47,3 +47,11 @@ const membersOf = (body: string, everything: Map<string, number>): Enum => {
   }
   return members;
 };
+
+/** The texts that the headers #define under names that begin with `prefix`. */
+export const textsOf = (headers: readonly string[], prefix: string): ReadonlySet<string> => {
+  const definition = new RegExp(String.raw`^\s*#\s*define\s+${prefix}\w+\s+"([^"]*)"`, "gm");
+  return new Set(
+    headers.flatMap((header) => [...header.matchAll(definition)].flatMap(([, text]) => text ?? [])),
+  );
+};

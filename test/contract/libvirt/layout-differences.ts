@@ -20,6 +20,7 @@ export const differences = (ours: Layout, theirs: Layout, path = "it"): string[]
     return [...limit(ours.max, theirs.max, path), ...differences(ours.of, theirs.of, `${path}<>`)];
   }
   if (ours.kind === "string" && theirs.kind === "string") return limit(ours.max, theirs.max, path);
+  if (ours.kind === "bytes" && theirs.kind === "bytes") return limit(ours.max, theirs.max, path);
   if (ours.kind === "array" && theirs.kind === "array" && ours.length === theirs.length) {
     return differences(ours.of, theirs.of, `${path}[]`);
   }

@@ -5,8 +5,11 @@ import { beforeAll, describe, expect, test } from "@jest/globals";
 
 import * as constants from "../../../src/libvirt/constants.ts";
 import { ErrorCode } from "../../../src/libvirt/error-code.ts";
+import * as deviceConstants from "../../../src/libvirt/device-constants.ts";
 import * as eventConstants from "../../../src/libvirt/event-constants.ts";
 import { domainEvents, type DomainEventKind } from "../../../src/libvirt/events.ts";
+import * as jobConstants from "../../../src/libvirt/job-constants.ts";
+import { MIGRATE_PARAMETER_NAMES } from "../../../src/libvirt/migrate-parameters.ts";
 import {
   FRAME_MAX_BYTES,
   PacketStatus,
@@ -28,7 +31,7 @@ import {
   type Layout,
 } from "../../../src/libvirt/xdr.ts";
 import { libvirtSource } from "../../testbed/libvirt-source.ts";
-import { enumsOf, type Enum } from "./c-header.ts";
+import { enumsOf, textsOf, type Enum } from "./c-header.ts";
 import { differences } from "./layout-differences.ts";
 import { XFile } from "./x-file.ts";
 
@@ -38,12 +41,15 @@ import { XFile } from "./x-file.ts";
  * in this repository.
  */
 
-const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+/** libvirt writes its one second version with an underscore more than its third ones: block_job_2, begin3_params. */
+const snakeCase = (name: string): string =>
+  name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replace(/_job2$/, "_job_2");
 
 let remote: XFile;
 let keepalive: XFile;
 let net: XFile;
 let enums: ReadonlyMap<string, Enum>;
+let headerTexts: ReadonlySet<string>;
 
 const read = (...path: readonly string[]): Promise<string> => readFile(join(...path), "utf8");
 
@@ -53,6 +59,7 @@ beforeAll(async () => {
   const names = (await readdir(headers)).toSorted();
   const texts = await Promise.all(names.map((name) => read(headers, name)));
   enums = enumsOf([...texts, await read(source, "src/libvirt_internal.h")]);
+  headerTexts = textsOf(texts, "VIR_MIGRATE_PARAM_");
   const foreign = (name: string): number | undefined => enums.get("")?.get(name);
   const programs = ["remote", "qemu"].map((name) => read(source, `src/remote/${name}_protocol.x`));
   remote = new XFile(await Promise.all(programs), foreign);
@@ -180,6 +187,23 @@ describe("constants have the values of libvirt's headers", () => {
     DomainStatsTypes: ["virDomainStatsTypes", "VIR_DOMAIN_STATS_"],
     GetAllDomainStatsFlags: ["virConnectGetAllDomainStatsFlags", "VIR_CONNECT_GET_ALL_DOMAINS_STATS_"],
     DomainMemoryStatTag: ["virDomainMemoryStatTags", "VIR_DOMAIN_MEMORY_STAT_"],
+    DomainDeviceModifyFlags: ["virDomainDeviceModifyFlags", "VIR_DOMAIN_DEVICE_MODIFY_"],
+    DomainVcpuFlags: ["virDomainVcpuFlags", "VIR_DOMAIN_VCPU_"],
+    DomainMemoryModFlags: ["virDomainMemoryModFlags", "VIR_DOMAIN_MEM_"],
+    DomainBlockResizeFlags: ["virDomainBlockResizeFlags", "VIR_DOMAIN_BLOCK_RESIZE_"],
+    DomainBlockRebaseFlags: ["virDomainBlockRebaseFlags", "VIR_DOMAIN_BLOCK_REBASE_"],
+    DomainBlockPullFlags: ["virDomainBlockPullFlags", "VIR_DOMAIN_BLOCK_PULL_"],
+    DomainBlockCommitFlags: ["virDomainBlockCommitFlags", "VIR_DOMAIN_BLOCK_COMMIT_"],
+    DomainBlockJobAbortFlags: ["virDomainBlockJobAbortFlags", "VIR_DOMAIN_BLOCK_JOB_ABORT_"],
+    DomainBlockJobInfoFlags: ["virDomainBlockJobInfoFlags", "VIR_DOMAIN_BLOCK_JOB_INFO_"],
+    DomainBlockJobType: ["virDomainBlockJobType", "VIR_DOMAIN_BLOCK_JOB_TYPE_"],
+    DomainSnapshotCreateFlags: ["virDomainSnapshotCreateFlags", "VIR_DOMAIN_SNAPSHOT_CREATE_"],
+    DomainSaveRestoreFlags: ["virDomainSaveRestoreFlags", "VIR_DOMAIN_SAVE_"],
+    DomainMigrateFlags: ["virDomainMigrateFlags", "VIR_MIGRATE_"],
+    DomainJobType: ["virDomainJobType", "VIR_DOMAIN_JOB_"],
+    DomainJobOperation: ["virDomainJobOperation", "VIR_DOMAIN_JOB_OPERATION_"],
+    DomainJobStatsFlags: ["virDomainGetJobStatsFlags", "VIR_DOMAIN_JOB_STATS_"],
+    BlockJobStatus: ["virConnectDomainEventBlockJobStatus", "VIR_DOMAIN_BLOCK_JOB_"],
     ErrorCode: ["virErrorNumber", "VIR_ERR_"],
     DomainEventType: ["virDomainEventType", "VIR_DOMAIN_EVENT_"],
     DomainEventDefinedDetail: ["virDomainEventDefinedDetailType", "VIR_DOMAIN_EVENT_DEFINED_"],
@@ -201,6 +225,8 @@ describe("constants have the values of libvirt's headers", () => {
   };
   const ours: Readonly<Record<string, Readonly<Record<string, number>>>> = {
     ...constants,
+    ...deviceConstants,
+    ...jobConstants,
     ...eventConstants,
     ErrorCode,
   };
@@ -215,4 +241,8 @@ describe("constants have the values of libvirt's headers", () => {
   test("and no group is left out", () => {
     expect(Object.keys(groups).toSorted()).toEqual(Object.keys(ours).toSorted());
   });
+});
+
+test.each(Object.values(MIGRATE_PARAMETER_NAMES))("a migration has a parameter of the name %s", (name) => {
+  expect(headerTexts).toContain(name);
 });

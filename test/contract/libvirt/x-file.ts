@@ -192,6 +192,7 @@ export class XFile {
   }
 
   #variable(type: string, max: number): Layout {
-    return type === "string" ? { kind: "string", max } : { kind: "list", of: this.#named(type), max };
+    if (type === "string") return { kind: "string", max };
+    return type === "opaque" ? { kind: "bytes", max } : { kind: "list", of: this.#named(type), max };
   }
 }

@@ -48,6 +48,10 @@ export const bytesOf = (layout: Layout): fc.Arbitrary<Buffer> => {
       });
     case "opaque":
       return octets(layout.length);
+    case "bytes":
+      return fc
+        .uint8Array({ maxLength: 12 })
+        .map((bytes) => Buffer.concat([word(bytes.length), padded(bytes)]));
     case "string":
       return text;
     case "optional":
