@@ -3,13 +3,23 @@ import { defineConfig } from "oxlint";
 /**
  * Imports go one way (docs/architecture.md):
  *
- *   api <- kube <- controllers
- *   api, kube, libvirt <- node-agent
+ *   api <- kube <- pki <- controllers, api-server
+ *   api, kube, pki, libvirt <- node-agent
  *
  * Rooms of the node agent do not import rooms, and each is entered by its
  * index.ts only. One file, main.ts, wires implementations together.
  */
-const rooms = ["domains", "disks", "cloud-init", "links", "filters", "probes", "floating"] as const;
+const rooms = [
+  "domains",
+  "disks",
+  "volumes",
+  "cloud-init",
+  "links",
+  "filters",
+  "probes",
+  "floating",
+  "consoles",
+] as const;
 
 const hostOnly = ["node:child_process", "child_process", "node:fs", "node:fs/promises", "fs", "fs/promises"];
 const clientOnly = ["@kubernetes/client-node"];
@@ -70,23 +80,33 @@ export default defineConfig({
     forbid(
       ["src/api/**"],
       "src/api imports nothing of Vireo",
-      folders("kube", "libvirt", "controllers", "node-agent"),
+      folders("kube", "pki", "libvirt", "controllers", "node-agent", "api-server"),
     ),
     forbid(
       ["src/kube/**"],
       "src/kube imports src/api only",
-      folders("libvirt", "controllers", "node-agent"),
+      folders("pki", "libvirt", "controllers", "node-agent", "api-server"),
       [],
+    ),
+    forbid(
+      ["src/pki/**"],
+      "src/pki imports src/api and src/kube only",
+      folders("libvirt", "controllers", "node-agent", "api-server"),
     ),
     forbid(
       ["src/libvirt/**"],
       "src/libvirt knows nothing of Vireo and of Kubernetes",
-      folders("api", "kube", "controllers", "node-agent"),
+      folders("api", "kube", "pki", "controllers", "node-agent", "api-server"),
     ),
     forbid(
       ["src/controllers/**"],
-      "controllers import src/api and src/kube only",
-      folders("libvirt", "node-agent"),
+      "controllers import src/api, src/kube and src/pki only",
+      folders("libvirt", "node-agent", "api-server"),
+    ),
+    forbid(
+      ["src/api-server/**"],
+      "the api-server imports src/api, src/kube and src/pki only",
+      folders("libvirt", "node-agent", "controllers"),
     ),
     forbid(["src/node-agent/*.ts"], "node-agent imports api, kube, libvirt and the doors of its rooms", [
       "**/controllers/**",
@@ -106,7 +126,7 @@ export default defineConfig({
     forbid(
       ["src/node-agent/host/**"],
       "host/ knows nothing above it",
-      folders("api", "kube", "libvirt", "controllers"),
+      folders("api", "kube", "pki", "libvirt", "controllers"),
       [...clientOnly],
     ),
     {

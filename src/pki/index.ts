@@ -37,6 +37,7 @@ export {
   createPeerClient,
   PeerRefusal,
   PeerUnreachable,
+  REQUESTER_HEADER,
   type PeerAddress,
   type PeerClient,
   type PeerProblem,

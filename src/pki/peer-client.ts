@@ -64,6 +64,9 @@ export type PeerProblem = z.infer<typeof peerProblem>;
 /** Names the protocol of an upgraded connection: bytes, and nothing between them. */
 export const BYTES_PROTOCOL = "vireo-bytes";
 
+/** Header by which the api-server says on whose behalf it asks; percent-encoded. */
+export const REQUESTER_HEADER = "vireo-requester";
+
 const DEFAULT_IDLE_MS = 30_000;
 const MAX_PROBLEM_BYTES = 16_384;
 
