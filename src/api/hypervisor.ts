@@ -3,6 +3,7 @@ import { conditions } from "./condition.ts";
 import {
   byteCount,
   checksum,
+  dnsLabel,
   ipv4Address,
   labelValue,
   mebibytes,
@@ -15,7 +16,7 @@ import {
 } from "./fields.ts";
 import { imageRefusals } from "./image.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
-import { storagePool } from "./storage-pool.ts";
+import { storagePool, storagePoolName } from "./storage-pool.ts";
 import { firmwares } from "./virtual-machine-spec.ts";
 
 export const accelerations = ["kvm", "tcg"] as const;
@@ -67,6 +68,14 @@ const cachedImage = z.object({
   sizeBytes: byteCount.optional().describe("Bytes that it takes on the node's disk."),
   virtualSizeBytes: byteCount.optional().describe("Bytes of the disk that a guest sees."),
   checksum: checksum.optional().describe("SHA-256 of the file as it was served to this node."),
+});
+
+const retainedVolume = z.object({
+  uid: objectUid.describe("UID of the deleted Volume: what source.retained of a new one names."),
+  namespace: dnsLabel.describe("Namespace that it was in. Only there can the data be taken over."),
+  name: objectName.describe("Name that it had."),
+  pool: storagePoolName.describe("Storage pool that has the data."),
+  sizeMiB: mebibytes.describe("Size of the disk in MiB."),
 });
 
 const enforcedGroup = z.object({
@@ -135,6 +144,12 @@ const status = z
       .optional()
       .describe("Storage pools that the node has.")
       .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
+    retainedVolumes: z
+      .array(retainedVolume)
+      .max(512)
+      .optional()
+      .describe("Data of deleted Volumes that the node keeps, since their deletionPolicy was Retain.")
+      .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"] }),
     agentEndpoint: z
       .string()
       .max(21)
@@ -162,6 +177,7 @@ const status = z
   .describe("What the node's agent reports of the node.");
 
 export type EnforcedGroup = z.output<typeof enforcedGroup>;
+export type RetainedVolume = z.output<typeof retainedVolume>;
 export type CachedImageStatus = z.output<typeof cachedImage>;
 export type HypervisorStatus = z.output<typeof status>;
 

@@ -3,6 +3,9 @@ import { conditions } from "./condition.ts";
 import { objectName, objectUid, observedGeneration, rules, timestamp, unchangeable } from "./fields.ts";
 import { defineKind, type ObjectOf } from "./kind.ts";
 
+/** Keeps a restore that a node was given until it is over, so that nothing else is begun with the machine. */
+export const RESTORE_FINALIZER = "vireo.dev/restore";
+
 export const restorePowerStates = ["Running", "Paused", "Halted"] as const;
 export type RestorePowerState = (typeof restorePowerStates)[number];
 
@@ -39,7 +42,11 @@ const status = z
   })
   .describe("What has become of the restore. One that failed has left the machine as it was.");
 
-/** Condition types: Ready (it succeeded), Reconciling, Stalled (it failed for good). */
+/**
+ * Condition types: Ready (it succeeded), Reconciling, Stalled (it failed for good).
+ * The controller says them, with phase and observedGeneration, until the node's
+ * first word and while it does not answer; otherwise the node agent does.
+ */
 export const restoreConditions = ["Ready", "Reconciling", "Stalled"] as const;
 
 export const virtualMachineRestores = defineKind({

@@ -13,6 +13,9 @@ import {
 import { defineKind, type ObjectOf } from "./kind.ts";
 import { MAX_VOLUMES } from "./virtual-machine-spec.ts";
 
+/** How many snapshots of one machine there can be at a time: each is a layer that its guest reads through. */
+export const MAX_SNAPSHOTS = 64;
+
 /** Keeps a snapshot until its node has merged or removed what only it needed. */
 export const SNAPSHOT_FINALIZER = "vireo.dev/snapshot";
 
@@ -45,7 +48,7 @@ export const consistencies = ["Online", "Quiesced", "Offline"] as const;
 export type SnapshotConsistency = (typeof consistencies)[number];
 
 const disk = z.object({
-  name: objectName.describe("Name of the Volume as the machine had it, or root."),
+  name: objectName.describe("Name of the Volume, or root, which no Volume of a machine is called."),
   volumeUid: objectUid.optional().describe("UID of the Volume. Absent for the root disk."),
   sizeMiB: mebibytes.describe("Size of the disk in MiB."),
   usedBytes: byteCount.optional().describe("Bytes that only this snapshot's state of the disk takes."),
@@ -90,8 +93,16 @@ const status = z
   })
   .describe("What the snapshot shows.");
 
-/** Condition types: Ready; Released (node agent): nothing that only a deleted snapshot needed is left. */
-export const snapshotConditions = ["Ready", "Reconciling", "Stalled", "Released"] as const;
+/**
+ * Condition types of a snapshot and who writes them.
+ *
+ * node agent: Ready, Reconciling, Stalled; the controller says them, with phase
+ * and observedGeneration, until the node's first word and while it does not answer.
+ * Released (node agent): nothing that only a deleted snapshot needed is left.
+ * InUse (controller), only of a deleted snapshot. True: a restore or a copy
+ * needs it. False: nobody does any more, and its node gives it up; not before.
+ */
+export const snapshotConditions = ["Ready", "Reconciling", "Stalled", "InUse", "Released"] as const;
 
 export const virtualMachineSnapshots = defineKind({
   kind: "VirtualMachineSnapshot",

@@ -94,7 +94,9 @@ const network = z
   .describe("A network.");
 
 const volume = z.object({
-  name: objectName.describe("Name of a Volume in this namespace."),
+  name: objectName
+    .describe("Name of a Volume in this namespace. Not root: so are root disks called in snapshots.")
+    .meta(rules({ rule: "self != 'root'", message: "a Volume called root cannot be attached" })),
   bus: z
     .enum(volumeBuses)
     .default("VirtIO")

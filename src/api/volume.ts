@@ -134,9 +134,15 @@ const status = z
   .describe("Where the Volume is, and what it is like.");
 
 /**
- * Condition types of a Volume. Ready: the data are there and as large as asked
- * for. InUse (controller): a machine has it; a deleted Volume waits for that to
- * end. Released (node agent): the node has done with the data of a deleted one.
+ * Condition types of a Volume and who writes them.
+ *
+ * node agent: Ready (the data are there and as large as asked for), Reconciling,
+ * Stalled; the controller says them, with phase and observedGeneration, while
+ * there is no node, until the node's first word, and while it does not answer.
+ * Released (node agent): the node has done with the data of a deleted Volume.
+ * InUse (controller), only of a deleted Volume. True: it is needed, and stays as
+ * it is. False: nobody will get it any more, and its node does with the data as
+ * deletionPolicy says; not before.
  */
 export const volumeConditions = ["Ready", "Reconciling", "Stalled", "InUse", "Released"] as const;
 
