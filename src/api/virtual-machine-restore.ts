@@ -64,6 +64,12 @@ export const virtualMachineRestores = defineKind({
     { name: "SNAPSHOT", type: "string", jsonPath: ".spec.snapshot", description: "Snapshot" },
     { name: "PHASE", type: "string", jsonPath: ".status.phase", description: "Where it stands" },
     {
+      name: "READY",
+      type: "string",
+      jsonPath: ".status.conditions[?(@.type=='Ready')].status",
+      description: "Whether it has succeeded",
+    },
+    {
       name: "REASON",
       type: "string",
       jsonPath: ".status.conditions[?(@.type=='Ready')].reason",

@@ -124,6 +124,12 @@ export const virtualMachineSnapshots = defineKind({
     },
     { name: "PHASE", type: "string", jsonPath: ".status.phase", description: "Where it stands" },
     {
+      name: "READY",
+      type: "string",
+      jsonPath: ".status.conditions[?(@.type=='Ready')].status",
+      description: "Whether it can be restored and copied",
+    },
+    {
       name: "CONSISTENCY",
       type: "string",
       jsonPath: ".status.consistency",

@@ -159,6 +159,12 @@ export const volumes = defineKind({
   selectableFields: [".status.nodeName"],
   columns: [
     { name: "PHASE", type: "string", jsonPath: ".status.phase", description: "Where it stands" },
+    {
+      name: "READY",
+      type: "string",
+      jsonPath: ".status.conditions[?(@.type=='Ready')].status",
+      description: "Whether the data are there, as large as asked for",
+    },
     { name: "SIZE", type: "string", jsonPath: ".spec.size", description: "Size" },
     {
       name: "MACHINE",
