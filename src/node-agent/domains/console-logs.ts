@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import type { Files } from "../host/files.ts";
-import { isUid } from "../host/paths.ts";
+import { isUid, requireUid } from "../host/paths.ts";
 
 /**
- * What the guests write to their serial ports: consoles/<vm uid>.log.
+ * What the guests write to their serial ports: consoles/<vm uid>.log. Beside it
+ * is <vm uid>.sock, the socket by which one can talk to the port.
  *
  * A guest can write without end, and QEMU appends without bound where libvirt
  * has no virtlogd. QEMU appends with O_APPEND, so that the file can be cut under
@@ -14,6 +15,8 @@ import { isUid } from "../host/paths.ts";
  */
 export interface ConsoleLogs {
   pathOf(vmUid: string): string;
+  /** The unix socket by which the guest's first serial port is talked to; libvirt makes it at each start. */
+  socketPathOf(vmUid: string): string;
   /** Makes the directory: libvirt makes the files. */
   prepare(): Promise<void>;
   trim(options: { readonly signal: AbortSignal }): Promise<void>;
@@ -31,8 +34,8 @@ const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
 
 /** Undefined for a file that is not ours. */
 const vmUidIn = (fileName: string): string | undefined => {
-  const [uid = ""] = fileName.split(".log", 1);
-  return isUid(uid) && /\.log(\.[0-9]+)?$/.test(fileName) ? uid : undefined;
+  const [, uid = ""] = /^([^.]*)\.(?:log(?:\.[0-9]+)?|sock)$/.exec(fileName) ?? [];
+  return isUid(uid) ? uid : undefined;
 };
 
 export const createConsoleLogs = ({
@@ -41,9 +44,9 @@ export const createConsoleLogs = ({
   maxBytes = DEFAULT_MAX_BYTES,
 }: ConsoleLogsOptions): ConsoleLogs => {
   const directory = join(stateDirectory, "consoles");
-  const pathOf = (vmUid: string): string => {
-    if (!isUid(vmUid)) throw new RangeError(`not a UID: ${JSON.stringify(vmUid)}`);
-    return join(directory, `${vmUid}.log`);
+  const fileOf = (vmUid: string, suffix: string): string => {
+    requireUid(vmUid);
+    return join(directory, vmUid + suffix);
   };
 
   const trimLog = async (path: string): Promise<void> => {
@@ -59,7 +62,8 @@ export const createConsoleLogs = ({
   };
 
   return {
-    pathOf,
+    pathOf: (vmUid) => fileOf(vmUid, ".log"),
+    socketPathOf: (vmUid) => fileOf(vmUid, ".sock"),
     prepare: () => files.ensureDirectory(directory, { mode: 0o711 }),
     trim: async ({ signal }) => {
       for (const name of await files.list(directory)) {

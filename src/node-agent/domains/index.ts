@@ -9,8 +9,10 @@ import { type Domain, DomainRefusedError, type ObservedDomain } from "./types.ts
 
 export { guestAnswers, probeAcceleration, type ProbeOptions } from "./acceleration.ts";
 export { availableFirmwares } from "./firmware.ts";
-export { DomainRefusedError } from "./types.ts";
-export type { Domain, DomainInterface, ObservedDomain } from "./types.ts";
+export type { LiveDevices, LiveDomains, LiveLayers, LiveScreens, LiveSize } from "./live.ts";
+export { pendingChanges } from "./settings.ts";
+export { diskSerial, DomainRefusedError, GuestOffError } from "./types.ts";
+export type * from "./types.ts";
 
 export interface DomainsCallOptions {
   readonly signal: AbortSignal;
@@ -93,6 +95,7 @@ export const createDomains = (options: DomainsOptions): Domains => {
       await consoleLogs.prepare();
       const host = {
         consoleLogPath: consoleLogs.pathOf(want.vmUid),
+        consoleSocketPath: consoleLogs.socketPathOf(want.vmUid),
         uefi: await uefiFor(want, { signal }),
       };
       await driver.start(want, host, { signal });

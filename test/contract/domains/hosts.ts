@@ -110,9 +110,14 @@ const prepareOn = async (
     vmUid,
     vcpus: 1,
     memoryMiB: 128,
-    rootDisk: { path, backing: { path: image, format: "qcow2" } },
+    rootDisk: {
+      layers: [
+        { path, format: "qcow2" },
+        { path: image, format: "qcow2", shared: true },
+      ],
+    },
     seedPath,
-    interfaces: [{ tap: tapOf(vmUid), macAddress: "02:00:00:00:00:0b", mtu: 1450 }],
+    interfaces: [{ network: "blue", tap: tapOf(vmUid), macAddress: "02:00:00:00:00:0b", mtu: 1450 }],
   });
 };
 

@@ -90,7 +90,10 @@ describe("a real guest", () => {
 
   test("with KVM is described in words that libvirt's schema accepts", async () => {
     const want = await machine({ acceleration: "kvm", firmware: "BIOS" });
-    const xml = domainXml(want, { consoleLogPath: "/var/log/console.log" });
+    const xml = domainXml(want, {
+      consoleLogPath: "/var/log/console.log",
+      consoleSocketPath: "/run/console.sock",
+    });
     // libvirt asks for the kernel's KVM before anything else where there is none.
     const { name } = await host.libvirt.defineDomain(xml.replace('type="kvm"', 'type="qemu"'));
     expect(name).toBe(`vireo-${want.vmUid}`);

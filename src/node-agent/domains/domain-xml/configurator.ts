@@ -5,6 +5,10 @@ import type { XmlElement } from "./xml.ts";
 export interface HostParts {
   /** File that the guest's first serial port is written to. */
   readonly consoleLogPath: string;
+  /** Unix socket by which that port is talked to. */
+  readonly consoleSocketPath: string;
+  /** Whether QEMU has SPICE. Default false. */
+  readonly spice?: boolean;
   /** Needed for a guest with UEFI. */
   readonly uefi?: UefiFirmware | undefined;
 }

@@ -1,4 +1,5 @@
 import { domainName } from "../owner.ts";
+import { restartSettings } from "../settings.ts";
 import type { Configurator } from "./configurator.ts";
 import { element, readableText } from "./xml.ts";
 
@@ -6,21 +7,24 @@ const NAMESPACE = "https://vireo.dev/xmlns/domain/1";
 
 /**
  * Identity, and names for people: `virsh list --title` shows which machine a
- * guest is. https://libvirt.org/formatdomain.html#general-metadata
+ * guest is. The metadata also keeps what the guest is started with, for a fresh
+ * agent to compare with what is asked for by then: see settings.ts.
+ * https://libvirt.org/formatdomain.html#general-metadata
  */
-export const general: Configurator = ({ vmUid, namespace, name }) => ({
+export const general: Configurator = (want) => ({
   domain: [
-    element("name", {}, domainName(vmUid)),
-    element("uuid", {}, vmUid),
-    element("title", {}, readableText(`${namespace}/${name}`)),
+    element("name", {}, domainName(want.vmUid)),
+    element("uuid", {}, want.vmUid),
+    element("title", {}, readableText(`${want.namespace}/${want.name}`)),
     element(
       "metadata",
       {},
       element(
         "vireo:machine",
         { "xmlns:vireo": NAMESPACE },
-        element("vireo:namespace", {}, readableText(namespace)),
-        element("vireo:name", {}, readableText(name)),
+        element("vireo:namespace", {}, readableText(want.namespace)),
+        element("vireo:name", {}, readableText(want.name)),
+        ...[...restartSettings(want)].map(([path, value]) => element("vireo:setting", { path, value })),
       ),
     ),
   ],

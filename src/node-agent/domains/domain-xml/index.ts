@@ -12,6 +12,7 @@ import { guestServices } from "./guest-services.ts";
 import { interfaces } from "./interfaces.ts";
 import { memory } from "./memory.ts";
 import { power } from "./power.ts";
+import { tpm } from "./tpm.ts";
 import { element, serialize } from "./xml.ts";
 
 export type { HostParts, UefiFirmware } from "./configurator.ts";
@@ -29,6 +30,7 @@ const configurators: readonly Configurator[] = [
   interfaces,
   consoles,
   guestServices,
+  tpm,
 ];
 
 /** libvirt's word for the accelerator. */

@@ -9,6 +9,7 @@ import { wantedDomain } from "./wanted.ts";
 
 const host: HostParts = {
   consoleLogPath: "/var/lib/vireo/consoles/4dea22b3-1d52-48f3-a516-782e98ab3fa0.log",
+  consoleSocketPath: "/var/lib/vireo/consoles/4dea22b3-1d52-48f3-a516-782e98ab3fa0.sock",
   uefi: { code: "/usr/share/OVMF/CODE.fd", variablesTemplate: "/usr/share/OVMF/VARS.fd" },
 };
 
@@ -183,14 +184,15 @@ describe("a guest is described as", () => {
     );
     expect(at(seed, "driver", "type")).toBe("raw");
     expect(at(seed, "readonly")).toBe("");
-    const raw = { path: "/var/lib/vireo/images/disk.raw", format: "raw" } as const;
-    const want = wantedDomain();
-    const [onRaw] = listed(at(parsed({ rootDisk: { ...want.rootDisk, backing: raw } }), "devices", "disk"));
+    const raw = { path: "/var/lib/vireo/images/disk.raw", format: "raw", shared: true } as const;
+    const [head] = wantedDomain().rootDisk.layers;
+    const [onRaw] = listed(at(parsed({ rootDisk: { layers: [head, raw] } }), "devices", "disk"));
     expect(at(onRaw, "backingStore", "format", "type")).toBe("raw");
   });
 
   test.each([0, 1, 8])("having eight free ports beside %d interfaces", (count) => {
     const interfaces = Array.from({ length: count }, (_, i) => ({
+      network: `net-${i}`,
       tap: `vtap0000000000${i}`,
       macAddress: `02:00:00:00:00:0${i}`,
       mtu: 1400 + i,
@@ -209,6 +211,6 @@ describe("a guest is described as", () => {
 
   test("a guest with UEFI only where the node has it", () => {
     const want = wantedDomain({ firmware: "UEFI" });
-    expect(() => domainXml(want, { consoleLogPath: host.consoleLogPath })).toThrow(/UEFI/);
+    expect(() => domainXml(want, { consoleLogPath: "/a.log", consoleSocketPath: "/a.sock" })).toThrow(/UEFI/);
   });
 });
