@@ -9,6 +9,7 @@ import {
 import { encodePacket, PacketStatus, PacketType, type Packet } from "./packet.ts";
 import type { Procedure } from "./procedure.ts";
 import { errorReply } from "./shapes.ts";
+import { setTimer } from "./timer.ts";
 import type { CallOptions } from "./types.ts";
 import { decode, encode, XdrError } from "./xdr.ts";
 
@@ -32,8 +33,6 @@ interface Call {
 }
 
 const SERIAL_MAX = 0xffff_ffff;
-/** setTimeout takes a longer delay for 1 ms. */
-const TIMER_MAX_MS = 0x7fff_ffff;
 
 const frameOf = <A, R>(procedure: Procedure<A, R>, args: A, serial: number): Buffer => {
   const header = {
@@ -71,7 +70,13 @@ export class Calls {
     return this.#queued.size + this.#sent.size;
   }
 
-  make<A, R>(procedure: Procedure<A, R>, args: A, options: CallOptions = {}): Promise<R> {
+  /** `onSerial` learns the call's number before it is sent. */
+  make<A, R>(
+    procedure: Procedure<A, R>,
+    args: A,
+    options: CallOptions = {},
+    onSerial?: (serial: number) => void,
+  ): Promise<R> {
     return new Promise((resolve, reject) => {
       const { name, program, number } = procedure;
       const { signal, timeoutMs = this.#options.timeoutMs } = options;
@@ -83,10 +88,7 @@ export class Calls {
       const onAbort = (): void => this.#giveUp(call, "aborted", signal?.reason);
       const onTimeout = (): void =>
         this.#giveUp(call, "timeout", new Error(`no reply within ${timeoutMs} ms`));
-      const timer =
-        timeoutMs === Number.POSITIVE_INFINITY
-          ? undefined
-          : setTimeout(onTimeout, Math.min(timeoutMs, TIMER_MAX_MS));
+      const timer = setTimer(onTimeout, timeoutMs);
       const settled = (): void => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", onAbort);
@@ -108,6 +110,7 @@ export class Calls {
         },
       };
       signal?.addEventListener("abort", onAbort, { once: true });
+      onSerial?.(serial);
       this.#queued.add(call);
       this.#sendQueued();
     });

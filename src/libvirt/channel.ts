@@ -1,11 +1,14 @@
 import type { Socket } from "node:net";
 
+import type { Downloaded, DownloadOptions } from "./call-on-lane.ts";
 import { Calls } from "./calls.ts";
-import { asError, ClosedError, ProtocolError } from "./errors.ts";
+import { asError, ClosedError, NotSentError, ProtocolError } from "./errors.ts";
 import { Keepalive, type KeepaliveOptions } from "./keepalive.ts";
 import { encodePacket, PacketReader, PacketStatus, PacketType, Program, type Packet } from "./packet.ts";
 import type { Message, Procedure } from "./procedure.ts";
 import { reportThrown } from "./listeners.ts";
+import { Streams, type Incoming } from "./streams.ts";
+import { setTimer } from "./timer.ts";
 import type { CallOptions } from "./types.ts";
 import { decode, XdrError } from "./xdr.ts";
 
@@ -17,6 +20,21 @@ export interface ChannelOptions {
   readonly callTimeoutMs: number;
   readonly maxFrameBytes: number;
 }
+
+/** What comes on a stream, unless the time is up or the signal is aborted before. */
+const boundedBy = async (incoming: Incoming, ms: number, signal?: AbortSignal): Promise<Buffer> => {
+  const onAbort = (): void => incoming.giveUp("aborted", signal?.reason);
+  const onTimeout = (): void => incoming.giveUp("timeout", new Error("the stream has not ended in time"));
+  const timer = setTimer(onTimeout, ms);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  if (signal?.aborted === true) onAbort();
+  try {
+    return await incoming.bytes;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+  }
+};
 
 /**
  * A socket that speaks libvirt's RPC: packets in and out, calls, messages,
@@ -32,6 +50,8 @@ export class Channel {
   readonly #socket: Socket;
   readonly #reader: PacketReader;
   readonly #calls: Calls;
+  readonly #streams: Streams;
+  readonly #callTimeoutMs: number;
   readonly #messageHandlers = new Map<number, (payload: Buffer) => void>();
   readonly #resolveEnded: (reason: Error) => void;
   #keepalive: Keepalive | undefined;
@@ -43,11 +63,14 @@ export class Channel {
     this.#resolveEnded = resolve;
     this.#socket = socket;
     this.#reader = new PacketReader(options.maxFrameBytes);
+    this.#callTimeoutMs = options.callTimeoutMs;
+    const send = (frame: Buffer): void => void socket.write(frame);
     this.#calls = new Calls({
       maxInFlight: options.maxInFlight,
       timeoutMs: options.callTimeoutMs,
-      send: (frame) => void socket.write(frame),
+      send,
     });
+    this.#streams = new Streams(send);
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
     socket.on("error", (error) => this.end(error));
     socket.on("close", () => this.end(new Error("libvirtd closed the connection")));
@@ -59,6 +82,32 @@ export class Channel {
 
   call<A, R>(procedure: Procedure<A, R>, args: A, options?: CallOptions): Promise<R> {
     return this.#calls.make(procedure, args, options);
+  }
+
+  /** Calls a procedure that answers with a stream besides, and takes all of both. The deadline is that of both. */
+  async download<A, R>(
+    procedure: Procedure<A, R>,
+    args: A,
+    { maxBytes, timeoutMs = this.#callTimeoutMs, ...options }: DownloadOptions,
+  ): Promise<Downloaded<R>> {
+    const { name, program, number } = procedure;
+    const deadline = performance.now() + timeoutMs;
+    let incoming: Incoming | undefined;
+    let serial = 0;
+    const expectStream = (given: number): void => {
+      serial = given;
+      incoming = this.#streams.expect({ name, program, number, serial }, maxBytes);
+    };
+    try {
+      const result = await this.#calls.make(procedure, args, { ...options, timeoutMs }, expectStream);
+      if (incoming === undefined) throw new Error(`${name} was answered without having been made`);
+      const bytes = await boundedBy(incoming, deadline - performance.now(), options.signal);
+      return { result, bytes };
+    } catch (error) {
+      if (error instanceof NotSentError) this.#streams.forget(serial);
+      else incoming?.giveUp("aborted", error);
+      throw error;
+    }
   }
 
   /** Hands the messages of that number to `handler`. One handler per number. */
@@ -84,6 +133,7 @@ export class Channel {
     this.#keepalive?.stop();
     this.#socket.destroy();
     this.#calls.close(reason);
+    this.#streams.close(reason);
     this.#resolveEnded(reason);
   }
 
@@ -117,11 +167,18 @@ export class Channel {
       (program === Program.REMOTE || program === Program.QEMU) &&
       (type === PacketType.REPLY || type === PacketType.REPLY_WITH_FDS)
     ) {
-      this.#calls.reply(packet);
-    } else if (type !== PacketType.MESSAGE) {
+      this.#reply(packet);
+    } else if (program === Program.REMOTE && type === PacketType.STREAM) this.#streams.receive(packet);
+    else if (type !== PacketType.MESSAGE) {
       // A message of another program is news for somebody else. All other packets are answers to what we never asked.
       throw new ProtocolError(`unexpected packet of type ${type}, program 0x${program.toString(16)}`);
     }
+  }
+
+  #reply(packet: Packet): void {
+    if (packet.status === PacketStatus.OK) this.#streams.opened(packet.serial);
+    else this.#streams.forget(packet.serial);
+    this.#calls.reply(packet);
   }
 
   #deliver({ procedure, payload }: Packet): void {

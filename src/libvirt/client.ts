@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { BackOff, type BackOffOptions } from "./back-off.ts";
-import type { ConnectOptions } from "./connection.ts";
+import type { Downloaded, DownloadOptions } from "./call-on-lane.ts";
+import { connectLibvirt, type ConnectOptions, type LibvirtConnection } from "./connection.ts";
 import { asError, ClosedError, NotSentError } from "./errors.ts";
 import type { DomainEventKind, DomainEvents } from "./events.ts";
 import { Listeners } from "./listeners.ts";
@@ -39,6 +40,7 @@ class ReconnectingClient {
   readonly #backOff: BackOff;
   readonly #closing = new AbortController();
   readonly #running: Promise<void>;
+  readonly #dedicated = new Set<LibvirtConnection>();
   #session: Session | undefined;
   #reason: Error = new Error("not connected yet");
 
@@ -62,6 +64,30 @@ class ReconnectingClient {
   async call<A, R>(lane: Lane, procedure: Procedure<A, R>, args: A, options?: CallOptions): Promise<R> {
     if (this.#session === undefined) throw new NotSentError(procedure.name, "disconnected", this.#reason);
     return this.#session.connectionOf(lane).call(procedure, args, options);
+  }
+
+  async download<A, R>(
+    lane: Lane,
+    procedure: Procedure<A, R>,
+    args: A,
+    options: DownloadOptions,
+  ): Promise<Downloaded<R>> {
+    if (this.#session === undefined) throw new NotSentError(procedure.name, "disconnected", this.#reason);
+    return this.#session.connectionOf(lane).download(procedure, args, options);
+  }
+
+  async openDedicated({ signal, timeoutMs }: CallOptions = {}): Promise<LibvirtConnection> {
+    const closing = this.#closing.signal;
+    const connection = await connectLibvirt({
+      ...this.#options,
+      ...(timeoutMs === undefined ? {} : { connectTimeoutMs: timeoutMs }),
+      signal: signal === undefined ? closing : AbortSignal.any([signal, closing]),
+    });
+    this.#dedicated.add(connection);
+    void connection.ended.then(() => this.#dedicated.delete(connection));
+    // Closed while the last reply was on its way: close() has not seen this connection.
+    if (closing.aborted) await connection.close(asError(closing.reason));
+    return connection;
   }
 
   onEvent<K extends DomainEventKind>(kind: K, listener: (event: DomainEvents[K]) => void): () => void {
@@ -98,6 +124,7 @@ class ReconnectingClient {
   async close(): Promise<void> {
     const reason = new ClosedError("the client was closed");
     this.#closing.abort(reason);
+    await Promise.all([...this.#dedicated].map((connection) => connection.close(reason)));
     await this.#session?.close(reason);
     await this.#running;
   }
@@ -152,7 +179,10 @@ class ReconnectingClient {
 export const openLibvirt = (options: ClientOptions): LibvirtClient => {
   const client = new ReconnectingClient(options);
   return {
-    ...verbs((lane, procedure, args, callOptions) => client.call(lane, procedure, args, callOptions)),
+    ...verbs(
+      (lane, procedure, args, callOptions) => client.call(lane, procedure, args, callOptions),
+      (lane, procedure, args, callOptions) => client.download(lane, procedure, args, callOptions),
+    ),
     get connected() {
       return client.connected;
     },
@@ -163,6 +193,7 @@ export const openLibvirt = (options: ClientOptions): LibvirtClient => {
     onDomainEvent: (kind, listener) => client.onEvent(kind, listener),
     call: (procedure, args, { lane = "long", ...callOptions } = {}) =>
       client.call(lane, procedure, args, callOptions),
+    openDedicated: (callOptions) => client.openDedicated(callOptions),
     close: () => client.close(),
   };
 };

@@ -1,3 +1,4 @@
+import type { Downloaded, DownloadOptions } from "./call-on-lane.ts";
 import { Channel } from "./channel.ts";
 import { ConnectError } from "./errors.ts";
 import type { DomainEventKind, DomainEvents } from "./events.ts";
@@ -46,6 +47,8 @@ export interface LibvirtConnection extends LibvirtVerbs {
   readonly pendingCalls: number;
   /** Calls any procedure of the table. */
   call<A, R>(procedure: Procedure<A, R>, args: A, options?: CallOptions): Promise<R>;
+  /** Calls any procedure of the table that sends a stream, and takes all of that. */
+  download<A, R>(procedure: Procedure<A, R>, args: A, options: DownloadOptions): Promise<Downloaded<R>>;
   /** Listens to one kind of event of all domains. Resolves with the way to stop listening. */
   subscribe<K extends DomainEventKind>(
     kind: K,
@@ -85,12 +88,16 @@ export const connectLibvirt = async (options: ConnectOptions): Promise<LibvirtCo
 const connectionOn = (channel: Channel): LibvirtConnection => {
   const subscriptions = new Subscriptions(channel);
   return {
-    ...verbs((_lane, procedure, args, options) => channel.call(procedure, args, options)),
+    ...verbs(
+      (_lane, procedure, args, options) => channel.call(procedure, args, options),
+      (_lane, procedure, args, options) => channel.download(procedure, args, options),
+    ),
     ended: channel.ended,
     get pendingCalls() {
       return channel.pendingCalls;
     },
     call: (procedure, args, options) => channel.call(procedure, args, options),
+    download: (procedure, args, options) => channel.download(procedure, args, options),
     subscribe: (kind, listener, options) => subscriptions.add(kind, listener, options),
     close: (reason) => channel.close(reason),
   };

@@ -78,6 +78,19 @@ export class NotSentError extends Error {
   }
 }
 
+/** A stream is longer than the caller takes; the rest of it was refused. */
+export class StreamLimitError extends Error {
+  override readonly name = "StreamLimitError";
+  readonly procedure: string;
+  readonly maxBytes: number;
+
+  constructor(procedure: string, maxBytes: number) {
+    super(`the stream of ${procedure} exceeds ${maxBytes} bytes`);
+    this.procedure = procedure;
+    this.maxBytes = maxBytes;
+  }
+}
+
 /** The peer does not speak the protocol as documented; the connection is closed. */
 export class ProtocolError extends Error {
   override readonly name = "ProtocolError";

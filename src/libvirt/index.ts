@@ -9,6 +9,7 @@ export { openLibvirt, type ClientOptions } from "./client.ts";
 export type { BackOffOptions } from "./back-off.ts";
 export type * from "./block-job-verbs.ts";
 export type * from "./device-verbs.ts";
+export type * from "./screen-verbs.ts";
 export type * from "./snapshot-verbs.ts";
 export type * from "./migration-verbs.ts";
 export type { MigrateParameters } from "./migrate-parameters.ts";
@@ -26,6 +27,7 @@ export {
   NotSentError,
   OutcomeUnknownError,
   ProtocolError,
+  StreamLimitError,
   type GivenUp,
   type LibvirtErrorDetails,
 } from "./errors.ts";

@@ -1,8 +1,10 @@
 import type { BlockJobVerbs } from "./block-job-verbs.ts";
+import type { LibvirtConnection } from "./connection.ts";
 import type { DeviceVerbs } from "./device-verbs.ts";
 import type { DomainEventKind, DomainEvents } from "./events.ts";
 import type { MigrationVerbs } from "./migration-verbs.ts";
 import type { Procedure } from "./procedure.ts";
+import type { ScreenVerbs } from "./screen-verbs.ts";
 import type { SnapshotVerbs } from "./snapshot-verbs.ts";
 
 /** How one call may be bounded. */
@@ -187,7 +189,7 @@ export interface HostVerbs {
  * (errors.ts), or as `XdrError` for an argument that cannot be sent.
  */
 export interface LibvirtVerbs
-  extends DomainVerbs, HostVerbs, DeviceVerbs, BlockJobVerbs, SnapshotVerbs, MigrationVerbs {}
+  extends DomainVerbs, HostVerbs, DeviceVerbs, BlockJobVerbs, SnapshotVerbs, MigrationVerbs, ScreenVerbs {}
 
 /**
  * A client that keeps itself connected. While it is not, calls fail at once
@@ -216,6 +218,13 @@ export interface LibvirtClient extends LibvirtVerbs {
     args: A,
     options?: CallOptions & { readonly lane?: Lane },
   ): Promise<R>;
+  /**
+   * Opens one more connection to the daemon, for what libvirt ties to a
+   * connection: the phases of a migration. It is not opened again when lost.
+   * Whoever opened it closes it; the client's close() does so too. Rejects with
+   * ConnectError.
+   */
+  openDedicated(options?: CallOptions): Promise<LibvirtConnection>;
   /** Ends the connections and stops connecting. What is under way rejects. */
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import { blockJobVerbs } from "./block-job-verbs.ts";
-import type { CallOnLane } from "./call-on-lane.ts";
+import type { CallOnLane, DownloadOnLane } from "./call-on-lane.ts";
 import {
   DomainDefineFlags,
   DomainCreateFlags,
@@ -14,6 +14,7 @@ import { ErrorCode } from "./error-code.ts";
 import { LibvirtError } from "./errors.ts";
 import { migrationVerbs } from "./migration-verbs.ts";
 import { procedures } from "./procedures.ts";
+import { screenVerbs } from "./screen-verbs.ts";
 import { snapshotVerbs } from "./snapshot-verbs.ts";
 import type { DomainRef, DomainVerbs, HostVerbs, LibvirtVerbs } from "./types.ts";
 
@@ -48,13 +49,14 @@ const undefinedWhenNoDomain = async (
  * may wait on QEMU, on a guest or on a program takes the long lane, so that
  * twelve guests that are stuck do not hide the state of the others.
  */
-export const verbs = (call: CallOnLane): LibvirtVerbs => ({
+export const verbs = (call: CallOnLane, download: DownloadOnLane): LibvirtVerbs => ({
   ...domainVerbs(call),
   ...hostVerbs(call),
   ...deviceVerbs(call),
   ...blockJobVerbs(call),
   ...snapshotVerbs(call),
   ...migrationVerbs(call),
+  ...screenVerbs(download),
 });
 
 const domainVerbs = (call: CallOnLane): DomainVerbs => ({

@@ -42,6 +42,8 @@ export interface FakeDomain {
   reason: number;
   /** The guest agent: what it answers to a command. Without one no agent runs in the guest. */
   agent?: (command: unknown) => unknown;
+  /** Which side of a migration it is, from begin or prepare to finish or confirm. */
+  migration?: "outgoing" | "incoming" | undefined;
   /** The guest does not let go of devices until heldDevices are called. */
   clings?: boolean;
   readonly heldDevices: (() => void)[];
@@ -200,24 +202,43 @@ export class FakeDomains {
     if (!paused) domain.reason = DomainRunningReason.RESTORED;
   }
 
+  /** Holds the domain for a migration. */
+  beginMigration(domain: FakeDomain): void {
+    this.assertRunning(domain);
+    domain.migration = "outgoing";
+  }
+
+  /** The domain is left as it is: paused when its memory has gone already. */
+  forgetMigration(domain: FakeDomain): void {
+    domain.migration = undefined;
+  }
+
   /** The domain of an incoming migration, which waits for its memory. */
   prepareIncoming(xml: string): FakeDomain {
     const domain = this.#upsert(xml);
     if (isRunning(domain)) {
-      throw new FakeLibvirtError(ErrorCode.OPERATION_INVALID, "domain is already active");
+      throw new FakeLibvirtError(
+        ErrorCode.OPERATION_INVALID,
+        `Requested operation is not valid: domain '${domain.name}' is already active`,
+      );
     }
     this.#lastId += 1;
     domain.id = this.#lastId;
     domain.state = DomainState.PAUSED;
     domain.reason = DomainPausedReason.MIGRATION;
+    domain.migration = "incoming";
     return domain;
   }
 
   cancelIncoming(domain: FakeDomain): void {
-    if (isRunning(domain)) this.#end(domain, DomainShutoffReason.FAILED, DomainEventStoppedDetail.FAILED);
+    if (domain.migration !== "incoming") return;
+    domain.migration = undefined;
+    this.#end(domain, DomainShutoffReason.DESTROYED, DomainEventStoppedDetail.DESTROYED);
   }
 
   finishIncoming(domain: FakeDomain, persistent: boolean): void {
+    this.assertMigrating(domain, "incoming");
+    domain.migration = undefined;
     domain.persistent = persistent;
     domain.state = DomainState.RUNNING;
     domain.reason = DomainRunningReason.MIGRATED;
@@ -228,24 +249,33 @@ export class FakeDomains {
   /** All of the domain is at the target; it waits whether it is to end or to go on. */
   pauseForMigration(domain: FakeDomain): void {
     this.assertRunning(domain);
+    domain.migration = "outgoing";
     domain.state = DomainState.PAUSED;
     domain.reason = DomainPausedReason.MIGRATION;
     this.#emit(refOf(domain), DomainEventType.SUSPENDED, DomainEventSuspendedDetail.MIGRATED);
   }
 
-  /** The domain goes on where it was. */
-  cancelMigration(domain: FakeDomain): void {
-    if (domain.state !== DomainState.PAUSED || domain.reason !== DomainPausedReason.MIGRATION) return;
-    domain.state = DomainState.RUNNING;
-    domain.reason = DomainRunningReason.MIGRATION_CANCELED;
-    this.#emit(refOf(domain), DomainEventType.RESUMED, DomainEventResumedDetail.MIGRATED);
+  /** Whether the domain has gone, or goes on where it was. */
+  confirmMigration(domain: FakeDomain, cancelled: boolean, undefine: boolean): void {
+    this.assertMigrating(domain, "outgoing");
+    domain.migration = undefined;
+    if (!cancelled) {
+      this.#end(domain, DomainShutoffReason.MIGRATED, DomainEventStoppedDetail.MIGRATED);
+      if (undefine && domain.persistent) this.undefine(domain);
+    } else if (domain.state === DomainState.PAUSED) {
+      domain.state = DomainState.RUNNING;
+      domain.reason = DomainRunningReason.MIGRATION_CANCELED;
+      this.#emit(refOf(domain), DomainEventType.RESUMED, DomainEventResumedDetail.MIGRATED);
+    }
   }
 
-  /** The domain runs at the target now. */
-  migrated(domain: FakeDomain, undefine: boolean): void {
-    this.assertRunning(domain);
-    this.#end(domain, DomainShutoffReason.MIGRATED, DomainEventStoppedDetail.MIGRATED);
-    if (undefine && domain.persistent) this.undefine(domain);
+  assertMigrating(domain: FakeDomain, side: "outgoing" | "incoming"): void {
+    if (domain.migration === side) return;
+    const what = side === "outgoing" ? "being migrated" : "processing incoming migration";
+    throw new FakeLibvirtError(
+      ErrorCode.OPERATION_INVALID,
+      `Requested operation is not valid: domain '${domain.name}' is not ${what}`,
+    );
   }
 
   assertRunning(domain: FakeDomain): void {

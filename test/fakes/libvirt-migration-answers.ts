@@ -5,7 +5,7 @@ import {
   type TypedParameter,
 } from "../../src/libvirt/index.ts";
 import { found, reply, type Answers, type Context } from "./libvirt-context.ts";
-import { FakeLibvirtError, refOf, type FakeDomain } from "./libvirt-domains.ts";
+import { FakeLibvirtError, type FakeDomain } from "./libvirt-domains.ts";
 
 const COOKIE = Buffer.from("<qemu-migration/>");
 
@@ -14,11 +14,12 @@ const text = (params: readonly TypedParameter[], name: string): string | undefin
   return typeof value === "string" ? value : undefined;
 };
 
-const outgoing = (domain: FakeDomain): string => `migration of ${domain.uuid}`;
+const outgoing = (domain: FakeDomain): string => `outgoing ${domain.uuid}`;
+const incoming = (domain: FakeDomain): string => `incoming ${domain.uuid}`;
 
-/** As libvirt does when the connection that migrates a domain ends: the domain goes on where it was. */
-const undoWhenClosed = ({ domains, onClose }: Context, domain: FakeDomain): void =>
-  onClose(outgoing(domain), () => domains.cancelMigration(domain));
+/** libvirt ends the job of a connection that ends, and leaves the domain as it is at that moment. */
+const forgetWhenClosed = ({ domains, onClose }: Context, domain: FakeDomain): void =>
+  onClose(outgoing(domain), () => domains.forgetMigration(domain));
 
 const noJob = {
   timeElapsed: 0n,
@@ -38,32 +39,36 @@ const noJob = {
 export const migrationAnswers = {
   domainMigrateBegin3Params: (args, context) => {
     const domain = found(context, args);
-    context.domains.assertRunning(domain);
-    if ((args.flags & DomainMigrateFlags.CHANGE_PROTECTION) !== 0) undoWhenClosed(context, domain);
+    if ((args.flags & DomainMigrateFlags.CHANGE_PROTECTION) !== 0) {
+      context.domains.beginMigration(domain);
+      forgetWhenClosed(context, domain);
+    }
     return { cookieOut: COOKIE, xml: text(args.params, "destination_xml") ?? domain.xml };
   },
   domainMigratePrepare3Params: ({ params }, context) => {
     const xml = text(params, "destination_xml");
     if (xml === undefined) throw new FakeLibvirtError(ErrorCode.INTERNAL_ERROR, "no domain XML passed");
     const domain = context.domains.prepareIncoming(xml);
-    context.onClose(`incoming ${domain.uuid}`, () => context.domains.cancelIncoming(domain));
-    return {
-      cookieOut: COOKIE,
-      uriOut: text(params, "migrate_uri") === undefined ? "tcp:fake:49152" : undefined,
-    };
+    context.onClose(incoming(domain), () => context.domains.cancelIncoming(domain));
+    const uriOut = text(params, "migrate_uri") === undefined ? "tcp:fake:49152" : undefined;
+    return { cookieOut: COOKIE, uriOut };
   },
   domainMigratePerform3Params: (args, context) => {
     const domain = found(context, args);
+    if ((args.flags & DomainMigrateFlags.CHANGE_PROTECTION) !== 0) {
+      context.domains.assertMigrating(domain, "outgoing");
+    }
     context.domains.pauseForMigration(domain);
-    undoWhenClosed(context, domain);
+    forgetWhenClosed(context, domain);
     return { cookieOut: COOKIE };
   },
   domainMigrateFinish3Params: ({ params, cancelled, flags }, context) => {
     const name = text(params, "destination_name");
     if (name === undefined) throw new FakeLibvirtError(ErrorCode.NO_DOMAIN, "missing domain name");
     const domain = context.domains.byName(name);
-    context.onClose(`incoming ${domain.uuid}`, undefined);
+    context.onClose(incoming(domain), undefined);
     if (cancelled !== 0) {
+      context.domains.assertMigrating(domain, "incoming");
       context.domains.cancelIncoming(domain);
       throw new FakeLibvirtError(ErrorCode.MIGRATE_FINISH_OK, "migration successfully aborted");
     }
@@ -73,8 +78,8 @@ export const migrationAnswers = {
   domainMigrateConfirm3Params: (args, context) => {
     const domain = found(context, args);
     context.onClose(outgoing(domain), undefined);
-    if (args.cancelled !== 0) context.domains.cancelMigration(domain);
-    else context.domains.migrated(domain, (args.flags & DomainMigrateFlags.UNDEFINE_SOURCE) !== 0);
+    const undefine = (args.flags & DomainMigrateFlags.UNDEFINE_SOURCE) !== 0;
+    context.domains.confirmMigration(domain, args.cancelled !== 0, undefine);
   },
   domainMigrateSetMaxDowntime: (args, context) => context.domains.assertRunning(found(context, args)),
   domainMigrateSetMaxSpeed: (args, context) => context.domains.assertRunning(found(context, args)),
@@ -87,7 +92,7 @@ export const migrationAnswers = {
     return { type: DomainJobType.NONE, params: new Map() };
   },
   domainAbortJob: (args, context) => {
-    refOf(found(context, args));
+    found(context, args);
     throw new FakeLibvirtError(ErrorCode.OPERATION_INVALID, "no job is active on the domain");
   },
 } satisfies Partial<Answers>;

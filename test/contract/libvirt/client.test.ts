@@ -149,6 +149,45 @@ describe("a client", () => {
   });
 });
 
+describe("a dedicated connection", () => {
+  test("is one more, with the same verbs, and ends when it is closed", async () => {
+    const client = open();
+    await client.whenConnected();
+    const dedicated = await client.openDedicated();
+    expect(server.connections).toBe(5);
+    expect(await dedicated.hostname()).toBe("fake");
+    await dedicated.close();
+    await soon("it is gone", () => server.connections === 4);
+    expect(await client.hostname()).toBe("fake");
+  });
+
+  test("ends with the client", async () => {
+    const client = open();
+    const dedicated = await client.openDedicated();
+    await client.close();
+    expect((await dedicated.ended).name).toBe("ClosedError");
+    await soon("no connection is left", () => server.connections === 0);
+  });
+
+  test("is not opened by a client that is closed, nor stays when the client is closed meanwhile", async () => {
+    const release = server.hold("connectOpen");
+    const client = open();
+    const opening = client.openDedicated().catch(({ name }: Error) => name);
+    await soon("it connects", () => server.waiting("connectOpen") > 0);
+    const closed = client.close();
+    release();
+    await closed;
+    expect(await opening).toBe("ConnectError");
+    await expect(client.openDedicated()).rejects.toMatchObject({ name: "ConnectError" });
+    await soon("no connection is left", () => server.connections === 0);
+  });
+
+  test("rejects when the daemon is not there", async () => {
+    await server.kill();
+    await expect(open().openDedicated()).rejects.toMatchObject({ name: "ConnectError" });
+  });
+});
+
 describe("waiting for a connection", () => {
   beforeEach(() => server.kill());
 

@@ -132,6 +132,15 @@ describe("a call that is given up", () => {
     expect(await second).toBeInstanceOf(NotSentError);
   });
 
+  test("has no deadline when that is Infinity", async () => {
+    const { calls } = makeCalls({ timeoutMs: 1 });
+    const bounded = failureOf(hostname(calls));
+    const unbounded = hostname(calls, { timeoutMs: Number.POSITIVE_INFINITY });
+    await bounded;
+    calls.reply(replyTo(2));
+    expect(await unbounded).toEqual({ hostname: "answer to 2" });
+  });
+
   test("before it was made is not made", async () => {
     const { calls, sent } = makeCalls();
     expect(await failureOf(hostname(calls, { signal: AbortSignal.abort() }))).toBeInstanceOf(NotSentError);
