@@ -18,6 +18,7 @@ import {
   type Task,
 } from "../kube/index.ts";
 import { createAddressSliceController } from "./address-slice/controller.ts";
+import { certificateTasks } from "./certificate/controller.ts";
 import type { ControllerConfig } from "./config.ts";
 import type { ControllerContext, Stores } from "./context.ts";
 import { createFlavorController } from "./flavor/controller.ts";
@@ -125,7 +126,7 @@ const tasksOf = (context: ControllerContext): Readonly<Record<string, Task>> => 
     floatingIp: createFloatingIpController(context),
     floatingIpPool: createFloatingIpPoolController(context),
   }).map(([name, controller]) => [`controller ${name}`, (signal: AbortSignal) => controller.run(signal)]);
-  return Object.fromEntries([...stores, ...controllers]);
+  return { ...Object.fromEntries([...stores, ...controllers]), ...certificateTasks(context) };
 };
 
 const flush = (events: EventRecorder): Promise<void> =>

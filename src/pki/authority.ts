@@ -26,6 +26,7 @@ import {
   KeyIdentifier,
   KeyUsage,
   KeyUsageFlags,
+  type Name,
   SubjectAlternativeName,
   SubjectKeyIdentifier,
   TBSCertificate,
@@ -41,6 +42,17 @@ export interface Authority {
   readonly certificate: string;
   readonly privateKey: string;
 }
+
+/** Throws with what is wrong when this cannot be used as an authority at that time. */
+export const checkAuthority = ({ certificate, privateKey }: Authority, now: Date): void => {
+  const parsed = new X509Certificate(certificate);
+  const key = createPrivateKey(privateKey);
+  if (!parsed.ca) throw new Error("the certificate is not one of an authority (CA:TRUE)");
+  if (key.asymmetricKeyType !== "ec") throw new Error("the private key is not one for ECDSA");
+  if (!parsed.checkPrivateKey(key)) throw new Error("the private key is not that of the certificate");
+  if (now.getTime() > Date.parse(parsed.validTo))
+    throw new Error(`the certificate has ended on ${parsed.validTo}`);
+};
 
 /** What a certificate is to say. Everything else in it is the same in all of them. */
 export interface CertificateContent {
@@ -63,8 +75,8 @@ export const makeAuthority = (now: Date): Authority => {
   notAfter.setUTCFullYear(now.getUTCFullYear() + AUTHORITY_YEARS);
   const certificate = issue(
     {
-      subject: AUTHORITY_NAME,
-      issuer: AUTHORITY_NAME,
+      subject: nameOf(AUTHORITY_NAME),
+      issuer: nameOf(AUTHORITY_NAME),
       publicKey: key.publicKey,
       notBefore: new Date(now.getTime() - CLOCK_SKEW_MS),
       notAfter,
@@ -82,12 +94,13 @@ export const makeAuthority = (now: Date): Authority => {
 /** Signs a certificate of a program, for both ends of TLS, in PEM. It ends with the authority's own at the latest. */
 export const signCertificate = (authority: Authority, content: CertificateContent): string => {
   const issuer = new X509Certificate(authority.certificate);
+  const issuerName = AsnConvert.parse(issuer.raw, Certificate).tbsCertificate.subject;
   const notAfter = new Date(Math.min(content.notAfter.getTime(), Date.parse(issuer.validTo)));
   const names = content.dnsNames.map((dNSName) => new GeneralName({ dNSName }));
   return issue(
     {
-      subject: content.commonName,
-      issuer: AUTHORITY_NAME,
+      subject: nameOf(content.commonName),
+      issuer: issuerName,
       publicKey: content.publicKey,
       notBefore: content.notBefore,
       notAfter,
@@ -108,8 +121,8 @@ export const signCertificate = (authority: Authority, content: CertificateConten
 };
 
 interface Content {
-  readonly subject: string;
-  readonly issuer: string;
+  readonly subject: Name;
+  readonly issuer: Name;
   readonly publicKey: KeyObject;
   readonly notBefore: Date;
   readonly notAfter: Date;
@@ -121,9 +134,9 @@ const issue = (content: Content, privateKey: KeyObject): string => {
     version: Version.v3,
     serialNumber: serialNumber(),
     signature: signatureAlgorithm(),
-    issuer: nameOf(content.issuer),
+    issuer: content.issuer,
     validity: new Validity({ notBefore: content.notBefore, notAfter: content.notAfter }),
-    subject: nameOf(content.subject),
+    subject: content.subject,
     subjectPublicKeyInfo: keyInfoOf(content.publicKey),
     extensions: new Extensions([...content.extensions]),
   });

@@ -1,5 +1,11 @@
 /** The door of src/pki: who the programs of Vireo are to each other, and how they prove it (docs/design/pki.md). */
-export { makeAuthority, signCertificate, CLOCK_SKEW_MS, type Authority } from "./authority.ts";
+export {
+  checkAuthority,
+  makeAuthority,
+  signCertificate,
+  CLOCK_SKEW_MS,
+  type Authority,
+} from "./authority.ts";
 export {
   CertificateRequestError,
   makeCertificateRequest,

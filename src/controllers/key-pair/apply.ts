@@ -1,6 +1,7 @@
 import { type KeyPair, keyPairs } from "../../api/key-pair.ts";
-import { ApiError, type EventRecorder, type KubeClient, secrets } from "../../kube/index.ts";
+import { type EventRecorder, type KubeClient, secrets } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
+import { withoutBody } from "../private-write.ts";
 import { applyStatus } from "../status-writer.ts";
 import type { KeyPairStep } from "./decide.ts";
 import type { GeneratedKeyPair } from "./generate.ts";
@@ -39,19 +40,6 @@ const executors: Executors = {
   announce: async ({ events }, keyPair, { announcement: { type, reason, message } }) => {
     events.event(keyPair, type, reason, message);
   },
-};
-
-/**
- * An admission webhook may quote in its refusal what it was sent. What is
- * logged of it is its code and nothing else: what it was sent is a private key.
- */
-const withoutBody = (error: unknown, secret: string): unknown => {
-  if (!(error instanceof ApiError) || error.isConflict) return error;
-  return new ApiError(`create Secret ${secret}`, error.status, {
-    reason: error.reason,
-    message: "the API server's message is withheld, since it may quote the private key",
-    retryAfterMs: error.retryAfterMs,
-  });
 };
 
 /** Carries the steps out, one after the other. */
