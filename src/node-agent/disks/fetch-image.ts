@@ -10,7 +10,7 @@ import { importFile } from "./import-file.ts";
 import { type HeaderFacts, inspectHeader } from "./image-format/inspect-header.ts";
 import type { ImageStore, IncomingPaths, StoredImage } from "./image-store.ts";
 import { formatBytes } from "./limits.ts";
-import type { OneAtATime } from "./one-at-a-time.ts";
+import type { OneAtATime } from "../host/one-at-a-time.ts";
 import { secondOpinion } from "./second-opinion.ts";
 import type { AllocatedImage, DiskLimits } from "./types.ts";
 import { unpack } from "./unpack.ts";

@@ -1,9 +1,9 @@
 import type { CachedImageStatus } from "../../api/hypervisor.ts";
 import { planEviction } from "./eviction.ts";
 import { failureOf } from "./failure.ts";
-import type { ImageStore, StoredImage } from "./image-store.ts";
+import type { ImageFacts, ImageStore, StoredImage } from "./image-store.ts";
 import { reportImage, retryDelay, type Verdict, verdictOf } from "./image-verdict.ts";
-import { createOneAtATime } from "./one-at-a-time.ts";
+import { createOneAtATime } from "../host/one-at-a-time.ts";
 import type { AllocatedImage, DiskMetrics, RoomLogger } from "./types.ts";
 
 /** An image as a caller finds it at this moment. */
@@ -101,6 +101,17 @@ export class ImageCache {
     const { verdict } = entry;
     const isUnderWay = entry.fetch !== undefined && verdict?.kind !== "refused";
     return verdict === undefined || isUnderWay ? { kind: "fetching" } : verdict;
+  }
+
+  /** Takes a file of this node in as the image: it is moved into the store. No-op when the image is there already. */
+  async adopt(uid: string, facts: ImageFacts, path: string): Promise<void> {
+    const { store, logger } = this.#options;
+    await this.#oneAtATime(uid, async () => {
+      const image = (await store.find(uid)) ?? (await store.publish(uid, facts, path));
+      this.#entries.set(uid, newEntry({ kind: "ready", image }));
+      logger.info({ image: uid, bytes: image.sizeBytes }, "image was made on this node");
+    });
+    this.#announce(uid);
   }
 
   /** Tells that there was no room for something: the next eviction keeps only what is in use. */

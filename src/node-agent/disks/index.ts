@@ -13,9 +13,20 @@ import { createHttpSource } from "./http-source.ts";
 import { ImageCache, type ImageState } from "./image-cache.ts";
 import { createImageStore, type StoredImage } from "./image-store.ts";
 import { defaultLimits } from "./limits.ts";
-import { createOneAtATime } from "./one-at-a-time.ts";
+import { createOneAtATime } from "../host/one-at-a-time.ts";
 import { createRootDisks, type RootDisks } from "./root-disk.ts";
-import type { DiskLimits, DiskMetrics, DiskOptions, RoomLogger, RootDisk, RootDiskOutcome } from "./types.ts";
+import type {
+  AllocatedImage,
+  CachedImage,
+  DiskLimits,
+  DiskMetrics,
+  DiskOptions,
+  ImageFile,
+  ImageOutcome,
+  RoomLogger,
+  RootDisk,
+  RootDiskOutcome,
+} from "./types.ts";
 
 /** Image cache and root disks of this node. All verbs are idempotent. */
 export interface Disks {
@@ -25,6 +36,20 @@ export interface Disks {
    * A disk that exists is never made again. Rejects when the host itself fails.
    */
   ensureRootDisk(want: RootDisk, options: DiskOptions): Promise<RootDiskOutcome>;
+  /**
+   * Brings an image to the node and, when it is there, does some work with it
+   * meanwhile which it stays. It goes on staying when the work has written down
+   * what `imagesOnDisks` reads. Never waits for a download, as above.
+   */
+  useImage<T>(
+    image: AllocatedImage,
+    work: (cached: CachedImage) => Promise<T>,
+    options: DiskOptions,
+  ): Promise<{ readonly kind: "done"; readonly result: T } | ImageOutcome>;
+  /** An image that is in the cache; undefined when it is not. */
+  findImage(imageUid: string): Promise<CachedImage | undefined>;
+  /** Takes a file that was made on this node in as an image: it is moved. No-op when the image is there. */
+  adoptImage(file: ImageFile, options: DiskOptions): Promise<void>;
   /** Deletes the disk of a machine, and what is half-made of it. No-op when there is none. */
   remove(vmUid: string, options: DiskOptions): Promise<void>;
   /** UIDs of the machines that have anything here, finished or not. */
@@ -65,6 +90,8 @@ export interface DisksSettings {
   /** Default: the system's clock. */
   readonly now?: () => Date;
   readonly metrics?: DiskMetrics;
+  /** UIDs of the images that disks of this node need which are not of this room. Default: none. */
+  readonly imagesOnDisks?: () => Promise<ReadonlySet<string>>;
   /** Default: runFilter of host/. */
   readonly runFilter?: RunFilter;
   /** How names are resolved. Default: the system's resolver. */
@@ -76,15 +103,15 @@ export interface DisksSettings {
 /** A node that is full is looked at again after so long: somebody has to make room first. */
 const NO_SPACE_RETRY_MS = 30_000;
 
-const fetchingMessage = ({ name, file }: RootDisk["image"]): string =>
+const fetchingMessage = ({ name, file }: AllocatedImage): string =>
   `fetching image ${name} from ${file === undefined ? "its URL" : `${file} in the import directory`}`;
 
 /** The outcome while there is no image to make a disk on. */
 const withoutImage = (
-  { image }: RootDisk,
+  image: AllocatedImage,
   state: Exclude<ImageState, { kind: "ready" }>,
   now: Date,
-): RootDiskOutcome => {
+): ImageOutcome => {
   if (state.kind === "fetching") return { kind: "fetching", message: fetchingMessage(image) };
   const message = `image ${image.name}: ${state.message}`;
   if (state.kind === "refused") return { kind: "refused", reason: state.reason, message };
@@ -132,7 +159,8 @@ const openCache = async (settings: DisksSettings, disks: RootDisks) => {
   const cache = new ImageCache({
     store,
     fetch: (image, { signal, onBytes }) => fetchImage(image, { ...context, onBytes }, { signal }),
-    imagesOnDisks: () => disks.imagesInUse(),
+    imagesOnDisks: async () =>
+      new Set([...(await disks.imagesInUse()), ...((await settings.imagesOnDisks?.()) ?? [])]),
     cacheBytes: limits.cacheBytes,
     logger: settings.logger,
     now: clockOf(settings),
@@ -140,14 +168,14 @@ const openCache = async (settings: DisksSettings, disks: RootDisks) => {
     metrics: settings.metrics,
   });
   await cache.load();
-  return { cache, source };
+  return { cache, source, store };
 };
 
 /** Opens the room. Reads what the node holds first, so that `images` is right from the first call. */
 export const createDisks = async (settings: DisksSettings): Promise<Disks> => {
   await settings.files.ensureDirectory(settings.stateDirectory, { mode: 0o711 });
   const disks = createRootDisks(settings.stateDirectory, settings.files, settings.run);
-  const { cache, source } = await openCache(settings, disks);
+  const { cache, source, store } = await openCache(settings, disks);
   const now = clockOf(settings);
   return {
     async ensureRootDisk(want, options) {
@@ -155,10 +183,23 @@ export const createDisks = async (settings: DisksSettings): Promise<Disks> => {
       for (const uid of [want.vmUid, want.image.uid]) requireUid(uid);
       using _ = cache.hold(want.image.uid);
       const state = await cache.obtain(want.image);
-      if (state.kind !== "ready") return withoutImage(want, state, now());
+      if (state.kind !== "ready") return withoutImage(want.image, state, now());
       const outcome = await onImage(disks, want, state.image, options);
       if (outcome.kind === "failed") cache.noteShortage();
       return outcome;
+    },
+    async useImage(image, work, { signal }) {
+      signal.throwIfAborted();
+      requireUid(image.uid);
+      using _ = cache.hold(image.uid);
+      const state = await cache.obtain(image);
+      if (state.kind !== "ready") return withoutImage(image, state, now());
+      return { kind: "done", result: await work(state.image) };
+    },
+    findImage: (imageUid) => store.find(imageUid),
+    async adoptImage({ imageUid, path, checksum, virtualSizeBytes }, { signal }) {
+      signal.throwIfAborted();
+      await cache.adopt(imageUid, { format: "qcow2", checksum, virtualSizeBytes }, path);
     },
     async remove(vmUid, { signal }) {
       signal.throwIfAborted();

@@ -19,6 +19,27 @@ export interface BackingImage {
   readonly format: ImageFormat;
 }
 
+/** An image that is in this node's cache, checked. */
+export interface CachedImage extends BackingImage {
+  readonly uid: string;
+  /** SHA-256 of the file that it came as. */
+  readonly checksum: string;
+  readonly virtualSizeBytes: number;
+}
+
+/** A file that was made on this node and is to become an image. */
+export interface ImageFile {
+  readonly imageUid: string;
+  /** A qcow2 file on the file system of the state directory. */
+  readonly path: string;
+  /** "sha256:…" of the file. */
+  readonly checksum: string;
+  readonly virtualSizeBytes: number;
+}
+
+/** Where an image stands while there is nothing to work with. */
+export type ImageOutcome = Exclude<RootDiskOutcome, { readonly kind: "ready" }>;
+
 /** Reasons that pass: the same image is tried again. */
 export type FetchFailure = "FetchFailed" | "NoSpace";
 

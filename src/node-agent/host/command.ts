@@ -15,6 +15,8 @@ export interface CommandOptions {
   readonly stdin?: string;
   /** Upper bound of captured stdout and of captured stderr, in bytes each. Default 4 MiB. */
   readonly maxOutputBytes?: number;
+  /** Called with pieces of standard output as they come, for programs that tell how far they are. */
+  readonly onStdout?: (text: string) => void;
   /** The whole environment of the program. Default: PATH of this process and LC_ALL=C. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -139,6 +141,7 @@ export const runCommand: RunCommand = async (file, args, options) => {
     return () => Buffer.concat(chunks).toString("utf8");
   };
   const stdout = capture(child.stdout);
+  child.stdout?.on("data", (chunk: Buffer) => options.onStdout?.(chunk.toString("latin1")));
   const stderr = capture(child.stderr);
   // A program may end without reading its input; its exit code tells the story, not EPIPE.
   child.stdin?.on("error", () => {});

@@ -3,7 +3,12 @@ import { ImageRefused } from "../failure.ts";
 import { formatBytes } from "../limits.ts";
 import { claimedFormat, type FileRanges } from "./known-formats.ts";
 import { qcow2Checks } from "./qcow2-checks.ts";
-import { LONGEST_HEADER_BYTES, qcow2Magic, readExtensionTypes, readQcow2Header } from "./qcow2-header.ts";
+import {
+  LONGEST_HEADER_BYTES,
+  qcow2Magic,
+  readExtensionTypes,
+  readQcow2Header,
+} from "../../host/qcow2-header.ts";
 
 export interface HeaderLimits {
   readonly maxVirtualSizeBytes: number;

@@ -1,6 +1,6 @@
 import type { ImageRefusal } from "../../../api/image.ts";
 import { formatBytes } from "../limits.ts";
-import { headerExtensions, type Qcow2Header } from "./qcow2-header.ts";
+import { headerExtensions, type Qcow2Header } from "../../host/qcow2-header.ts";
 
 /** All that the checks look at. */
 export interface Qcow2Facts {

@@ -6,6 +6,8 @@ export interface Qcow2Header {
   readonly version: number;
   /** 0 when there is no backing file. */
   readonly backingFileOffset: bigint;
+  /** Length of the backing file's name in bytes. */
+  readonly backingFileLength: number;
   readonly clusterBits: number;
   readonly virtualSizeBytes: bigint;
   readonly cryptMethod: number;
@@ -63,6 +65,7 @@ export const readQcow2Header = (bytes: Buffer): Qcow2Header | undefined => {
   return {
     version,
     backingFileOffset: bytes.readBigUInt64BE(8),
+    backingFileLength: bytes.readUInt32BE(16),
     clusterBits: bytes.readUInt32BE(20),
     virtualSizeBytes: bytes.readBigUInt64BE(24),
     cryptMethod: bytes.readUInt32BE(32),

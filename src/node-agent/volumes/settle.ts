@@ -1,0 +1,145 @@
+import { baseFile, headerOf, layerAsFile } from "./chains.ts";
+import { DiskBusyError } from "./failure.ts";
+import { childrenOf, layerNamed, pathDown } from "./layers.ts";
+import type { DiskRecord, PendingMerge } from "./record.ts";
+import type { Room } from "./room.ts";
+import { freezeCommitted, mergeAbandoned, mergeDone } from "./transitions.ts";
+import type { DiskRef } from "./types.ts";
+
+/** Takes what was begun with a disk to an end. All of it is called in the disk's turn. */
+
+/**
+ * Whether a block job has done its work. When it has, QEMU has written down
+ * another base: of the disk itself after a pull, and after a commit of the layer
+ * above those that were committed.
+ */
+export const isLiveMergeDone = async (
+  room: Room,
+  ref: DiskRef,
+  record: DiskRecord,
+  { how, top, run, base }: PendingMerge,
+): Promise<boolean> => {
+  if (how === "pull") {
+    const { backingPath } = await headerOf(room, ref, top);
+    return backingPath === (await baseFile(room, ref, record, base))?.path;
+  }
+  const above = pathDown(record, record.head).find((name) => layerNamed(record, name)?.parent === top);
+  const into = run.at(-1);
+  if (above === undefined || into === undefined) return false;
+  return (await headerOf(room, ref, above)).backingPath === layerAsFile(room, ref, into).path;
+};
+
+/** Other layers that stand on what was committed do not belong to the guest that runs, so QEMU has left them alone. */
+const relinkOthers = async (
+  room: Room,
+  ref: DiskRef,
+  record: DiskRecord,
+  { top, into, signal }: { readonly top: string; readonly into: string; readonly signal: AbortSignal },
+): Promise<void> => {
+  const base = layerAsFile(room, ref, into);
+  for (const { name } of childrenOf(record, top))
+    if ((await headerOf(room, ref, name)).backingPath !== base.path)
+      await room.qemuImg.relink(layerAsFile(room, ref, name).path, base, { signal });
+};
+
+/** Writes down that a live merge is done, after what it did is durable. */
+export const completeLiveMerge = async (
+  room: Room,
+  ref: DiskRef,
+  record: DiskRecord,
+  merge: PendingMerge,
+  signal: AbortSignal,
+): Promise<DiskRecord> => {
+  const into = merge.run.at(-1);
+  if (merge.how === "pull" || into === undefined)
+    await room.qemuImg.sync(layerAsFile(room, ref, merge.top).path);
+  else {
+    await room.qemuImg.sync(layerAsFile(room, ref, into).path);
+    await relinkOthers(room, ref, record, { top: merge.top, into, signal });
+  }
+  return room.directories.write(ref, mergeDone(record));
+};
+
+/**
+ * Puts a layer whose rebase was cut short back on what it stood on. That is
+ * right however far it had come, also when the new base was already written and
+ * a power cut took some of the copied clusters: the run is still there.
+ */
+export const undoRebase = async (
+  room: Room,
+  ref: DiskRef,
+  { top, run }: PendingMerge,
+  signal: AbortSignal,
+): Promise<void> => {
+  const [former] = run;
+  if (former === undefined) return;
+  const base = layerAsFile(room, ref, former);
+  if ((await headerOf(room, ref, top)).backingPath !== base.path)
+    await room.qemuImg.relink(layerAsFile(room, ref, top).path, base, { signal });
+};
+
+/** What becomes of a block job that has not done its work. */
+export type UnfinishedLiveMerge =
+  /** No guest runs, or its job was cancelled: nothing has changed that can be seen through the disk. */
+  | "drop"
+  /** It may still be running. */
+  | "refuse";
+
+/** The record without a merge: done, or given up. */
+export const settleMerge = async (
+  room: Room,
+  ref: DiskRef,
+  record: DiskRecord,
+  options: { readonly unfinished: UnfinishedLiveMerge; readonly signal: AbortSignal },
+): Promise<DiskRecord> => {
+  const { pending } = record;
+  if (pending?.kind !== "merge") return record;
+  if (pending.how === "rebase") await undoRebase(room, ref, pending, options.signal);
+  else if (await isLiveMergeDone(room, ref, record, pending))
+    return completeLiveMerge(room, ref, record, pending, options.signal);
+  else if (options.unfinished === "refuse")
+    throw new DiskBusyError(ref, "layers are being merged while the guest runs");
+  return room.directories.write(ref, mergeAbandoned(record));
+};
+
+/**
+ * The record of a disk whose guest is off, without a merge or a snapshot that was
+ * being taken. The snapshot is taken: if QEMU had changed over, the guest has
+ * written to the new layer; if not, that is empty and shows the former one.
+ */
+export const settleWhileOff = async (
+  room: Room,
+  ref: DiskRef,
+  record: DiskRecord,
+  signal: AbortSignal,
+): Promise<DiskRecord> => {
+  const settled = await settleMerge(room, ref, record, { unfinished: "drop", signal });
+  return settled.pending?.kind === "snapshot" ? await commitFreeze(room, ref, settled, signal) : settled;
+};
+
+/** The new layer becomes the head; one that a killed agent had not made yet is made. */
+export const commitFreeze = async (
+  room: Room,
+  ref: DiskRef,
+  record: DiskRecord,
+  signal: AbortSignal,
+): Promise<DiskRecord> => {
+  const { pending, head } = record;
+  if (pending?.kind !== "snapshot" || head === undefined) return record;
+  await ensureOverlay(room, ref, { name: pending.newHead, on: head, sizeLike: head }, signal);
+  return room.directories.write(ref, freezeCommitted(record));
+};
+
+/** An empty layer on another one, as large as a third, unless there is one already. */
+export const ensureOverlay = async (
+  room: Room,
+  ref: DiskRef,
+  want: { readonly name: string; readonly on: string; readonly sizeLike: string },
+  signal: AbortSignal,
+): Promise<void> => {
+  const path = layerAsFile(room, ref, want.name).path;
+  if ((await room.files.stat(path)) !== undefined) return;
+  const { virtualSizeBytes } = await headerOf(room, ref, want.sizeLike);
+  const backing = layerAsFile(room, ref, want.on);
+  await room.qemuImg.create(path, { sizeBytes: virtualSizeBytes, backing }, { signal });
+};
