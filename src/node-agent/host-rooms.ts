@@ -5,7 +5,7 @@ import type { AgentOptions } from "./agent.ts";
 import { createCloudInit } from "./cloud-init/index.ts";
 import type { NodeAgentConfig } from "./config.ts";
 import { createDisks } from "./disks/index.ts";
-import { availableFirmwares, createDomains, type Domains, probeAcceleration } from "./domains/index.ts";
+import { availableFeatures, createDomains, type Domains, probeAcceleration } from "./domains/index.ts";
 import { createFilters, type Filters } from "./filters/index.ts";
 import { createFloating, type Floating } from "./floating/index.ts";
 import { runCommand } from "./host/command.ts";
@@ -164,7 +164,7 @@ const knowingFloating = async (room: Floating, signal: AbortSignal) => {
 };
 
 const askLibvirt = async (libvirt: LibvirtClient, signal: AbortSignal) => ({
-  firmwares: await availableFirmwares(libvirt, { signal }),
+  firmwares: (await availableFeatures(libvirt, { signal })).firmwares,
   versions: { agent: AGENT_VERSION, ...(await libvirt.versions({ signal })) },
 });
 

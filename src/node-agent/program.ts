@@ -26,6 +26,7 @@ import { createClusterStores } from "./cluster-stores.ts";
 import { floatingTargets } from "./desired.ts";
 import { checkClusterIdentity } from "./cluster-identity.ts";
 import type { NodeAgentConfig } from "./config.ts";
+import { domainEventKinds } from "./domains/index.ts";
 import { createEnforcedGroups } from "./enforced-groups.ts";
 import { createFloatingAgent } from "./floating-agent.ts";
 import { createFloatingMetrics } from "./floating-metrics.ts";
@@ -74,7 +75,7 @@ export const runNodeAgent = async (
   const metrics = createMetrics({ process: true });
   const kubeConfig = loadKubeConfig(config);
   const client = createKubeClient({ kubeConfig, metrics, userAgent: "vireo-node-agent" });
-  const libvirt = openLibvirt({ socketPath: config.libvirtSocket });
+  const libvirt = openLibvirt({ socketPath: config.libvirtSocket, events: domainEventKinds });
   libvirt.onDisconnected((err) => logger.warn({ err }, "libvirtd cannot be reached; guests are not touched"));
   const agentMetrics = createAgentMetrics(metrics);
   const host = await openHost({ config, libvirt, logger, metrics: agentMetrics, signal });

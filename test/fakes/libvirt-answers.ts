@@ -1,4 +1,4 @@
-import { DomainCreateFlags, ErrorCode } from "../../src/libvirt/index.ts";
+import { DomainCreateFlags, DomainXmlFlags, ErrorCode } from "../../src/libvirt/index.ts";
 import { blockAnswers } from "./libvirt-block-answers.ts";
 import { found, reply, type Answers } from "./libvirt-context.ts";
 import { deviceAnswers } from "./libvirt-device-answers.ts";
@@ -92,7 +92,11 @@ export const answers: Answers = {
     const { state } = found(context, args);
     return { state, maxMem: 65_536n, memory: 65_536n, nrVirtCpu: 1, cpuTime: 0n };
   },
-  domainGetXmlDesc: (args, context) => ({ xml: found(context, args).xml }),
+  domainGetXmlDesc: (args, context) => {
+    const { id, xml } = found(context, args);
+    const isLive = id !== -1 && (args.flags & DomainXmlFlags.INACTIVE) === 0;
+    return { xml: isLive ? xml.replace("<domain", () => `<domain id='${id}'`) : xml };
+  },
   domainGetTime: (args, context) => {
     context.domains.assertRunning(found(context, args));
     throw new FakeLibvirtError(74, "QEMU guest agent is not configured");

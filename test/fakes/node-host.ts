@@ -94,7 +94,10 @@ export class FakeNode {
       shutdown: (vmUid) => this.#effect(() => (this.deaf ? undefined : this.end(vmUid, "GuestShutdown"))),
       destroy: (vmUid) => this.#effect(() => this.end(vmUid, "Stopped")),
       remove: (vmUid) => this.#effect(() => void this.domains.delete(vmUid)),
+      restore: ({ vmUid }) =>
+        this.#effect(() => void this.domains.set(vmUid, { vmUid, powerState: "Running" })),
       askAgent: async () => "{}",
+      readConsoleLog: async () => new Uint8Array(),
       trimConsoleLogs: async () => {},
       onChange: () => () => {},
     },

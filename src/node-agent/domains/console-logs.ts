@@ -20,6 +20,8 @@ export interface ConsoleLogs {
   /** Makes the directory: libvirt makes the files. */
   prepare(): Promise<void>;
   trim(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** What is there of the log, the oldest part first; of that the end, as much as a log and its older part may have. */
+  read(vmUid: string, options: { readonly signal: AbortSignal }): Promise<Buffer>;
   remove(vmUid: string): Promise<void>;
 }
 
@@ -29,6 +31,9 @@ export interface ConsoleLogsOptions {
   /** Bound of a log in bytes, and of the older part beside it. Default 2 MiB, as virtlogd's. */
   readonly maxBytes?: number;
 }
+
+/** virtlogd keeps three unless it is told otherwise, we keep one. */
+const OLDER_PARTS = [0, 1, 2] as const;
 
 const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
 
@@ -70,6 +75,19 @@ export const createConsoleLogs = ({
         signal.throwIfAborted();
         if (name.endsWith(".log") && vmUidIn(name) !== undefined) await trimLog(join(directory, name));
       }
+    },
+    read: async (vmUid, { signal }) => {
+      const newest = fileOf(vmUid, ".log");
+      let text = Buffer.alloc(0);
+      // From the newest back: .log, .log.0, and where virtlogd rotates .log.1, …
+      for (const path of [newest, ...OLDER_PARTS.map((part) => `${newest}.${part}`)]) {
+        signal.throwIfAborted();
+        await using file = await files.openForReading(path);
+        if (file === undefined || text.length >= 2 * maxBytes) break;
+        const length = Math.min(file.sizeBytes, 2 * maxBytes - text.length);
+        text = Buffer.concat([await file.read(file.sizeBytes - length, length), text]);
+      }
+      return text;
     },
     remove: async (vmUid) => {
       for (const name of await files.list(directory)) {

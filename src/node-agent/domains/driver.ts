@@ -1,5 +1,6 @@
 import {
   type CallOptions,
+  DomainSaveRestoreFlags,
   DomainShutdownFlags,
   type DomainRef,
   ErrorCode,
@@ -7,13 +8,22 @@ import {
   type LibvirtVerbs,
 } from "../../libvirt/index.ts";
 import { domainXml, type HostParts } from "./domain-xml/index.ts";
+import { parseXml, serialize } from "./domain-xml/xml.ts";
+import { hardwareOf, isLive } from "./hardware.ts";
 import { domainName, vmUidOf } from "./owner.ts";
 import { hearsPowerButton, isOn, powerOf, type Power } from "./power-state.ts";
 import { asRefusal } from "./refusal.ts";
-import { type Domain, DomainRefusedError } from "./types.ts";
+import { withPartsOf } from "./saved-domain.ts";
+import {
+  type Domain,
+  DomainRefusedError,
+  GuestOffError,
+  type ObservedHardware,
+  type SavedMemory,
+} from "./types.ts";
 
 /** A domain of ours and what libvirt says of it. */
-interface Found extends Power {
+export interface Found extends Power {
   readonly vmUid: string;
   readonly ref: DomainRef;
   readonly hearsPowerButton: boolean;
@@ -33,6 +43,12 @@ export interface DomainDriver {
   pressPowerButton(vmUid: string, options: CallOptions): Promise<void>;
   cutPower(vmUid: string, options: CallOptions): Promise<void>;
   undefine(vmUid: string, options: CallOptions): Promise<void>;
+  /** Undefined when it has ended meanwhile. */
+  hardware(guest: Pick<Found, "vmUid" | "ref">, options: CallOptions): Promise<ObservedHardware | undefined>;
+  /** Goes on from a memory file, in place of start. */
+  restore(want: Domain, memory: SavedMemory, host: HostParts, options: CallOptions): Promise<void>;
+  suspend(vmUid: string, options: CallOptions): Promise<void>;
+  resume(vmUid: string, options: CallOptions): Promise<void>;
   askAgent(
     vmUid: string,
     command: string,
@@ -94,27 +110,85 @@ export const createDomainDriver = (libvirt: LibvirtVerbs): DomainDriver => {
     );
   };
 
-  const start: DomainDriver["start"] = async (want, host, options) => {
-    const { vmUid } = want;
-    await refuseStrangers(vmUid, options);
-    if (!isOff(await find(vmUid, options))) return;
+  /**
+   * Defined anew before each start, so that a half-made or an old definition does
+   * not matter. Resolves with undefined when the guest is on already.
+   */
+  const define = async (
+    want: Domain,
+    host: HostParts,
+    options: CallOptions,
+  ): Promise<DomainRef | undefined> => {
+    await refuseStrangers(want.vmUid, options);
+    if (!isOff(await find(want.vmUid, options))) return undefined;
+    return libvirt.defineDomain(domainXml(want, host), options);
+  };
+
+  const begin = async (
+    want: Domain,
+    host: HostParts,
+    act: (ref: DomainRef) => Promise<unknown>,
+    options: CallOptions,
+  ): Promise<void> => {
     try {
-      // Defined anew at each start, so that a half-made or an old definition does not matter.
-      const ref = await libvirt.defineDomain(domainXml(want, host), options);
+      const ref = await define(want, host, options);
+      if (ref === undefined) return;
       await reach(
-        vmUid,
-        () => libvirt.startDomain(ref, options),
+        want.vmUid,
+        () => act(ref),
         (found) => !isOff(found),
         options,
       );
     } catch (error) {
-      throw asRefusal(error, domainName(vmUid));
+      throw asRefusal(error, domainName(want.vmUid));
     }
+  };
+
+  /** The guest must be on: a verb of one that is off is a mistake of the caller. */
+  const whenOn = async (
+    vmUid: string,
+    act: (found: Found) => Promise<unknown>,
+    wanted: (found: Found | undefined) => boolean,
+    options: CallOptions,
+  ): Promise<void> => {
+    const found = await find(vmUid, options);
+    if (found === undefined || !isOn(found)) throw new GuestOffError(`guest ${domainName(vmUid)} is not on`);
+    if (!wanted(found)) await reach(vmUid, () => act(found), wanted, options);
   };
 
   return {
     find,
-    start,
+    hardware: async ({ vmUid, ref }, options) => {
+      const xml = parseXml(await libvirt.domainXml(ref, options));
+      return isLive(xml) ? hardwareOf(xml, vmUid) : undefined;
+    },
+    start: (want, host, options) => begin(want, host, (ref) => libvirt.startDomain(ref, options), options),
+    restore: (want, { path, paused }, host, options) =>
+      begin(
+        want,
+        host,
+        async () => {
+          const saved = parseXml(await libvirt.saveImageXml(path, options));
+          const xml = serialize(withPartsOf(saved, want, host));
+          const flags = paused ? DomainSaveRestoreFlags.PAUSED : DomainSaveRestoreFlags.RUNNING;
+          await libvirt.restoreDomain(path, { ...options, xml, flags });
+        },
+        options,
+      ),
+    suspend: (vmUid, options) =>
+      whenOn(
+        vmUid,
+        ({ ref }) => libvirt.suspendDomain(ref, options),
+        (found) => found?.powerState === "Paused",
+        options,
+      ),
+    resume: (vmUid, options) =>
+      whenOn(
+        vmUid,
+        ({ ref }) => libvirt.resumeDomain(ref, options),
+        (found) => found?.powerState === "Running",
+        options,
+      ),
     list: async (options) => {
       const refs = await libvirt.listDomains(options);
       const found = await Promise.all(refs.map((ref) => examine(ref, options)));

@@ -1,14 +1,16 @@
-import type { LibvirtClient } from "../../libvirt/index.ts";
+import type { DomainEventKind, DomainRef, LibvirtClient } from "../../libvirt/index.ts";
 import type { Files } from "../host/files.ts";
 import { createConsoleLogs } from "./console-logs.ts";
 import { createDomainDriver } from "./driver.ts";
-import { findUefiFirmware } from "./firmware.ts";
+import type { HostParts } from "./domain-xml/index.ts";
+import { featuresFor } from "./host-features.ts";
 import { vmUidOf } from "./owner.ts";
-import type { Power } from "./power-state.ts";
-import { type Domain, DomainRefusedError, type ObservedDomain } from "./types.ts";
+import { isOn, type Power } from "./power-state.ts";
+import type { Domain, ObservedDomain, SavedMemory } from "./types.ts";
 
 export { guestAnswers, probeAcceleration, type ProbeOptions } from "./acceleration.ts";
-export { availableFirmwares } from "./firmware.ts";
+export { availableFeatures } from "./host-features.ts";
+export { createLiveDomains } from "./live.ts";
 export type { LiveDevices, LiveDomains, LiveLayers, LiveScreens, LiveSize } from "./live.ts";
 export { pendingChanges } from "./settings.ts";
 export { diskSerial, DomainRefusedError, GuestOffError } from "./types.ts";
@@ -27,10 +29,16 @@ export interface DomainsCallOptions {
  */
 export interface Domains {
   list(options: DomainsCallOptions): Promise<readonly ObservedDomain[]>;
-  /** Undefined when libvirt has no domain for the machine. */
+  /** Undefined when libvirt has no domain for the machine. With the guest's hardware while it is on. */
   observe(vmUid: string, options: DomainsCallOptions): Promise<ObservedDomain | undefined>;
   /** Defines the guest as described and switches it on. One that is on stays as it is. */
   start(want: Domain, options: DomainsCallOptions): Promise<void>;
+  /**
+   * In place of start: the guest goes on from memory that was saved, on the disks
+   * that `want` names, which must be as they were at that moment. It then has the
+   * hardware of that moment, and what `want` has beyond that after its next start.
+   */
+  restore(want: Domain, memory: SavedMemory, options: DomainsCallOptions): Promise<void>;
   /** Presses the power button (ACPI) and returns at once. A guest that is off, paused or going off is left alone. */
   shutdown(vmUid: string, options: DomainsCallOptions): Promise<void>;
   /** Cuts the power. Does nothing to a guest that is off. */
@@ -46,6 +54,8 @@ export interface Domains {
     command: string,
     options: DomainsCallOptions & { readonly seconds: number },
   ): Promise<string>;
+  /** What the guest has written to its serial console, the last 4 MiB of it at most; empty when there is nothing. */
+  readConsoleLog(vmUid: string, options: DomainsCallOptions): Promise<Uint8Array>;
   /** Keeps the console logs of all guests within their bound; to be called every few seconds. */
   trimConsoleLogs(options: DomainsCallOptions): Promise<void>;
   /**
@@ -67,6 +77,28 @@ export interface DomainsOptions {
 const observed = ({ vmUid, powerState, exit }: Power & { readonly vmUid: string }): ObservedDomain =>
   exit === undefined ? { vmUid, powerState } : { vmUid, powerState, exit };
 
+/** The kinds of libvirt's events that `onChange` needs its client to be opened with. */
+export const domainEventKinds = [
+  "lifecycle",
+  "deviceRemoved",
+  "deviceRemovalFailed",
+  "memoryDeviceSizeChange",
+  "blockJob2",
+] as const satisfies readonly DomainEventKind[];
+
+const listen = (libvirt: LibvirtClient, listener: (vmUid: string) => void): readonly (() => void)[] => {
+  const tell = (domain: Pick<DomainRef, "name" | "uuid">): void => {
+    const vmUid = vmUidOf(domain);
+    if (vmUid !== undefined) listener(vmUid);
+  };
+  return [
+    libvirt.onConnected(() => listener("all")),
+    ...domainEventKinds.map((kind) =>
+      libvirt.onDomainEvent(kind, (event) => tell("domain" in event ? event.domain : event)),
+    ),
+  ];
+};
+
 export const createDomains = (options: DomainsOptions): Domains => {
   const { libvirt, stateDirectory, files, maxConsoleLogBytes } = options;
   const driver = createDomainDriver(libvirt);
@@ -76,30 +108,26 @@ export const createDomains = (options: DomainsOptions): Domains => {
     ...(maxConsoleLogBytes === undefined ? {} : { maxBytes: maxConsoleLogBytes }),
   });
 
-  const uefiFor = async ({ firmware, vmUid }: Domain, { signal }: DomainsCallOptions) => {
-    if (firmware === "BIOS") return undefined;
-    const uefi = await findUefiFirmware(libvirt, { signal });
-    if (uefi !== undefined) return uefi;
-    throw new DomainRefusedError(
-      `machine ${vmUid} is to boot with UEFI and this node has no UEFI firmware: install it (Debian: ovmf)`,
-    );
+  const partsFor = async (want: Domain, { signal }: DomainsCallOptions): Promise<HostParts> => {
+    await consoleLogs.prepare();
+    return {
+      consoleLogPath: consoleLogs.pathOf(want.vmUid),
+      consoleSocketPath: consoleLogs.socketPathOf(want.vmUid),
+      ...(await featuresFor(want, libvirt, { signal })),
+    };
   };
 
   return {
     list: async ({ signal }) => (await driver.list({ signal })).map(observed),
     observe: async (vmUid, { signal }) => {
       const found = await driver.find(vmUid, { signal });
-      return found && observed(found);
+      if (found === undefined) return undefined;
+      const hardware = isOn(found) ? await driver.hardware(found, { signal }) : undefined;
+      return hardware === undefined ? observed(found) : { ...observed(found), hardware };
     },
-    start: async (want, { signal }) => {
-      await consoleLogs.prepare();
-      const host = {
-        consoleLogPath: consoleLogs.pathOf(want.vmUid),
-        consoleSocketPath: consoleLogs.socketPathOf(want.vmUid),
-        uefi: await uefiFor(want, { signal }),
-      };
-      await driver.start(want, host, { signal });
-    },
+    start: async (want, { signal }) => driver.start(want, await partsFor(want, { signal }), { signal }),
+    restore: async (want, memory, { signal }) =>
+      driver.restore(want, memory, await partsFor(want, { signal }), { signal }),
     shutdown: (vmUid, { signal }) => driver.pressPowerButton(vmUid, { signal }),
     destroy: (vmUid, { signal }) => driver.cutPower(vmUid, { signal }),
     remove: async (vmUid, { signal }) => {
@@ -110,14 +138,9 @@ export const createDomains = (options: DomainsOptions): Domains => {
     },
     askAgent: (vmUid, command, options) => driver.askAgent(vmUid, command, options),
     trimConsoleLogs: ({ signal }) => consoleLogs.trim({ signal }),
+    readConsoleLog: (vmUid, { signal }) => consoleLogs.read(vmUid, { signal }),
     onChange: (listener) => {
-      const stops = [
-        libvirt.onConnected(() => listener("all")),
-        libvirt.onDomainLifecycle((event) => {
-          const vmUid = vmUidOf(event);
-          if (vmUid !== undefined) listener(vmUid);
-        }),
-      ];
+      const stops = listen(libvirt, listener);
       return () => {
         for (const stop of stops) stop();
       };

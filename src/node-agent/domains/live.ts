@@ -1,3 +1,10 @@
+import type { LibvirtVerbs } from "../../libvirt/index.ts";
+import { createDomainDriver } from "./driver.ts";
+import { createLiveDevices } from "./live-devices.ts";
+import { createLiveLayers } from "./live-layers.ts";
+import { createLiveScreens } from "./live-screens.ts";
+import { createLiveSize } from "./live-size.ts";
+import { createLiveContext } from "./running-guest.ts";
 import type {
   AttachOutcome,
   DetachOutcome,
@@ -92,3 +99,14 @@ export interface LiveScreens {
  * anew at each start.
  */
 export interface LiveDomains extends LiveDevices, LiveSize, LiveLayers, LiveScreens {}
+
+export const createLiveDomains = ({ libvirt }: { readonly libvirt: LibvirtVerbs }): LiveDomains => {
+  const driver = createDomainDriver(libvirt);
+  const context = createLiveContext(libvirt, driver);
+  return {
+    ...createLiveDevices(context),
+    ...createLiveSize(context, driver),
+    ...createLiveLayers(context),
+    ...createLiveScreens(context),
+  };
+};

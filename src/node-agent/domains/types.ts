@@ -186,6 +186,13 @@ export type SnapshotOutcome =
   /** The guest's file systems cannot be frozen, and without that no snapshot was wanted. */
   | { readonly kind: "not-quiesced"; readonly message: string };
 
+/** A file that a snapshot with memory has written. */
+export interface SavedMemory {
+  readonly path: string;
+  /** Whether the guest does not go on at once, but waits for `resume`. */
+  readonly paused: boolean;
+}
+
 /** Which layers of a disk become one, by path. */
 export type MergeRequest = { readonly diskUid: string } & (
   | {

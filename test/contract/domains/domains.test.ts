@@ -58,12 +58,12 @@ describe.each(hostKinds)("domains, with $name", (kind) => {
       const { vmUid } = want;
       expect(await observe(vmUid)).toBeUndefined();
       await domains.start(want, { signal });
-      expect(await observe(vmUid)).toEqual({ vmUid, powerState: "Running" });
+      expect(await observe(vmUid)).toMatchObject({ vmUid, powerState: "Running" });
       expect(await domains.list({ signal })).toEqual([{ vmUid, powerState: "Running" }]);
       await domains.destroy(vmUid, { signal });
       expect(await observe(vmUid)).toEqual({ vmUid, powerState: "ShutOff", exit: "Stopped" });
       await domains.start(want, { signal });
-      expect(await observe(vmUid)).toEqual({ vmUid, powerState: "Running" });
+      expect(await observe(vmUid)).toMatchObject({ vmUid, powerState: "Running" });
       await domains.remove(vmUid, { signal });
       expect(await observe(vmUid)).toBeUndefined();
       expect(await domains.list({ signal })).toEqual([]);
@@ -222,7 +222,7 @@ describe.each(hostKinds)("domains, with $name", (kind) => {
       await expect(observe(want.vmUid)).rejects.toThrow();
       await host.restartDaemon();
       await waitFor("the reconnection is told", () => told.includes("all"));
-      expect(await observe(want.vmUid)).toEqual({ vmUid: want.vmUid, powerState: "Running" });
+      expect(await observe(want.vmUid)).toMatchObject({ vmUid: want.vmUid, powerState: "Running" });
       stop();
       told.length = 0;
       await host.domains.destroy(want.vmUid, { signal });

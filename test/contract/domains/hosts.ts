@@ -3,7 +3,12 @@ import { chmod, copyFile, mkdir, readFile, readdir, rm, stat, writeFile } from "
 import { join } from "node:path";
 
 import { openLibvirt, type LibvirtClient } from "../../../src/libvirt/index.ts";
-import { createDomains, type Domain, type Domains } from "../../../src/node-agent/domains/index.ts";
+import {
+  createDomains,
+  type Domain,
+  domainEventKinds,
+  type Domains,
+} from "../../../src/node-agent/domains/index.ts";
 import { createFiles } from "../../../src/node-agent/host/files.ts";
 import { FakeLibvirtServer } from "../../fakes/libvirt-server.ts";
 import { ensureGuestImage } from "../../testbed/guest-images/index.ts";
@@ -57,7 +62,7 @@ const newStateDirectory = async (): Promise<string> => {
 };
 
 const roomOn = (socketPath: string, stateDirectory: string): Pick<TestHost, "domains" | "libvirt"> => {
-  const libvirt = openLibvirt({ socketPath, backOff: { minMs: 20, maxMs: 200 } });
+  const libvirt = openLibvirt({ socketPath, events: domainEventKinds, backOff: { minMs: 20, maxMs: 200 } });
   const files = createFiles({ roots: [stateDirectory] });
   return {
     libvirt,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 
 import {
-  availableFirmwares,
+  availableFeatures,
   type Domain,
   guestAnswers,
   probeAcceleration,
@@ -73,7 +73,10 @@ describe("a real guest", () => {
   test(
     "leaves no UEFI variables behind, and the shared image to root",
     async () => {
-      expect(await availableFirmwares(host.libvirt, { signal })).toEqual(["BIOS", "UEFI"]);
+      expect(await availableFeatures(host.libvirt, { signal })).toEqual({
+        firmwares: ["BIOS", "UEFI"],
+        tpm: true,
+      });
       const want = await machine({ firmware: "UEFI" });
       const variables = [`vireo-${want.vmUid}_VARS.fd`];
       await host.domains.start(want, { signal });

@@ -1,4 +1,4 @@
-import { XMLBuilder } from "fast-xml-parser";
+import { XMLBuilder, XMLParser } from "fast-xml-parser";
 
 /** An element of XML as a value. Attributes and text are plain data; they are escaped when written. */
 export interface XmlElement {
@@ -67,3 +67,57 @@ const builder = new XMLBuilder({
 
 /** Throws RangeError for a character that XML cannot carry. */
 export const serialize = (root: XmlElement): string => builder.build([nodeOf(root)]).trimStart();
+
+const parser = new XMLParser({
+  preserveOrder: true,
+  ignoreAttributes: false,
+  attributeNamePrefix: "",
+  parseTagValue: false,
+  parseAttributeValue: false,
+  trimValues: false,
+});
+
+const isRecord = (value: unknown): value is Node => typeof value === "object" && value !== null;
+
+const recordIn = (value: unknown): Node => (isRecord(value) ? value : {});
+
+/** What fast-xml-parser's `preserveOrder` makes of an element, or of text. */
+const fromNode = (node: Node): XmlElement | string => {
+  const text = node[TEXT];
+  if (text !== undefined) return String(text);
+  const name = Object.keys(node).find((key) => key !== ATTRIBUTES) ?? "";
+  const attributes = Object.entries(recordIn(node[ATTRIBUTES])).map(([key, value]) => [key, String(value)]);
+  return { name, attributes: Object.fromEntries(attributes), children: fromNodes(node[name]) };
+};
+
+/** White space between elements only makes them readable. */
+const fromNodes = (nodes: unknown): XmlElement["children"] =>
+  (Array.isArray(nodes) ? nodes : [])
+    .map((node: unknown) => fromNode(recordIn(node)))
+    .filter((child) => typeof child !== "string" || child.trim() !== "");
+
+/** The root element. Throws Error when the text is not XML. */
+export const parseXml = (text: string): XmlElement => {
+  const root = fromNodes(parser.parse(text)).find(
+    (child) => typeof child !== "string" && !child.name.startsWith("?"),
+  );
+  if (root === undefined || typeof root === "string") throw new Error("no XML, as it should be from libvirt");
+  return root;
+};
+
+const isElement = (child: XmlElement | string): child is XmlElement => typeof child !== "string";
+
+/** All elements at the end of a path of names. */
+export const findAll = (root: XmlElement, ...path: readonly string[]): readonly XmlElement[] =>
+  path.reduce<readonly XmlElement[]>(
+    (parents, name) =>
+      parents.flatMap(({ children }) => children.filter(isElement).filter((child) => child.name === name)),
+    [root],
+  );
+
+/** The first element at the end of a path of names. */
+export const find = (root: XmlElement, ...path: readonly string[]): XmlElement | undefined =>
+  findAll(root, ...path)[0];
+
+export const textOf = (root: XmlElement | undefined): string =>
+  root?.children.filter((child) => typeof child === "string").join("") ?? "";
