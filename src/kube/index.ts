@@ -72,9 +72,19 @@ export { createLogger, loggerFor, logLevels, silentLogger, type LogLevel, type L
 export { microTime } from "./micro-time.ts";
 export { createMetrics, type Metrics } from "./metrics.ts";
 export { UnreadableObjectError, type Change, type UnreadableObject } from "./object-cache.ts";
-export { ObjectParseError, deepFreeze } from "./object-codec.ts";
+export { ObjectParseError, asRawObject, deepFreeze, type RawObject } from "./object-codec.ts";
 export { formatKey, keyOf, parseKey, type ObjectKey } from "./object-key.ts";
+export {
+  createRawKubeClient,
+  type RawKubeClient,
+  type RawKubeClientOptions,
+  type RawRequest,
+  type RawStream,
+  type WebSocketEnd,
+  type WebSocketStream,
+} from "./raw-client.ts";
 export { StalledError, WaitingError } from "./reconcile-error.ts";
+export { collectionPath, objectPath, withQuery, type Query } from "./resource-path.ts";
 export { isAtLeast } from "./resource-version.ts";
 export {
   ShutdownError,
