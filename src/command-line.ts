@@ -3,11 +3,13 @@ import { isIPv4 } from "node:net";
 import { ipv4Cidr, objectName } from "./api/fields.ts";
 import { DEFAULT_VXLAN_PORT } from "./api/network-identity.ts";
 import { parseQuantity } from "./api/quantity.ts";
+import { type ApiServerConfig, DEFAULT_SERVING_PORT } from "./api-server/config.ts";
 import type { ControllerConfig } from "./controllers/config.ts";
 import { logLevels, type LogLevel } from "./kube/index.ts";
 import {
   DEFAULT_LIBVIRT_SOCKET,
   DEFAULT_RESERVED_MEMORY_MIB,
+  DEFAULT_SERVER_PORT,
   DEFAULT_STATE_DIRECTORY,
   type NodeAgentConfig,
 } from "./node-agent/config.ts";
@@ -16,7 +18,8 @@ import {
 export type Command =
   | { readonly kind: "help" }
   | { readonly kind: "controller"; readonly logLevel: LogLevel; readonly config: ControllerConfig }
-  | { readonly kind: "node-agent"; readonly logLevel: LogLevel; readonly config: NodeAgentConfig };
+  | { readonly kind: "node-agent"; readonly logLevel: LogLevel; readonly config: NodeAgentConfig }
+  | { readonly kind: "api-server"; readonly logLevel: LogLevel; readonly config: ApiServerConfig };
 
 /** The command line cannot be followed; the message says which flag and why. */
 export class UsageError extends Error {
@@ -26,8 +29,9 @@ export class UsageError extends Error {
 export const usage = `Usage:
   vireo controller [flags]    decides: placement, addresses, failover
   vireo node-agent [flags]    runs the machines of one node
+  vireo api-server [flags]    consoles and other subresources of machines, for kube-apiserver
 
-Flags of both:
+Flags of all:
   --kubeconfig FILE           default: KUBECONFIG, ~/.kube/config, or the pod's service account
   --metrics-address HOST:PORT serves /metrics, /healthz and /readyz; default 127.0.0.1:0 (any free port)
   --log-level LEVEL           ${logLevels.join(", ")}; default info
@@ -47,9 +51,14 @@ Flags of node-agent:
   --node-address IP           may be given several times: further addresses that guests must not reach
   --tunnel-address IP         other nodes send guests' packets here; default: the address beside the default route
   --vxlan-port PORT           UDP port of that, the same on all nodes; default ${DEFAULT_VXLAN_PORT}
+  --server-address IP         the api-server and other nodes reach this agent here; default: the tunnel address
+  --server-port PORT          TCP port of that; default ${DEFAULT_SERVER_PORT}
   --floating-interface NAME   answers for floating addresses; default: the one in their network
   --reserved-memory QUANTITY  memory kept for the node itself; default ${DEFAULT_RESERVED_MEMORY_MIB}Mi
   --image-cache QUANTITY      disk that unused images may keep; default: a share of the disk
+
+Flags of api-server:
+  --serving-address HOST:PORT where kube-apiserver reaches it; default :${DEFAULT_SERVING_PORT}
 `;
 
 const common = {
@@ -65,6 +74,7 @@ export const parseCommandLine = (args: readonly string[]): Command => {
   if (["help", "--help", "-h"].includes(command) || flags.includes("--help")) return { kind: "help" };
   if (command === "controller") return parseController(flags);
   if (command === "node-agent") return parseNodeAgent(flags);
+  if (command === "api-server") return parseApiServer(flags);
   throw new UsageError(`there is no command ${JSON.stringify(command)}`);
 };
 
@@ -76,6 +86,19 @@ const parseController = (args: readonly string[]): Command => {
     config: {
       kubeconfig: flags.kubeconfig,
       leaderElect: readBoolean("leader-elect", flags["leader-elect"] ?? "true"),
+      metrics: readAddress("metrics-address", flags["metrics-address"]),
+    },
+  };
+};
+
+const parseApiServer = (args: readonly string[]): Command => {
+  const flags = readFlags(args, { ...common, "serving-address": { type: "string" } });
+  return {
+    kind: "api-server",
+    logLevel: readLogLevel(flags["log-level"]),
+    config: {
+      kubeconfig: flags.kubeconfig,
+      address: readAddress("serving-address", flags["serving-address"] ?? `:${DEFAULT_SERVING_PORT}`),
       metrics: readAddress("metrics-address", flags["metrics-address"]),
     },
   };
@@ -94,6 +117,8 @@ const parseNodeAgent = (args: readonly string[]): Command => {
     "node-address": { type: "string", multiple: true },
     "tunnel-address": { type: "string" },
     "vxlan-port": { type: "string" },
+    "server-address": { type: "string" },
+    "server-port": { type: "string" },
     "floating-interface": { type: "string" },
     "reserved-memory": { type: "string" },
     "image-cache": { type: "string" },
@@ -116,6 +141,11 @@ const parseNodeAgent = (args: readonly string[]): Command => {
           ? undefined
           : readIpAddress("tunnel-address", flags["tunnel-address"]),
       vxlanPort: readPort("vxlan-port", flags["vxlan-port"]) ?? DEFAULT_VXLAN_PORT,
+      serverAddress:
+        flags["server-address"] === undefined
+          ? undefined
+          : readIpAddress("server-address", flags["server-address"]),
+      serverPort: readPort("server-port", flags["server-port"]) ?? DEFAULT_SERVER_PORT,
       floatingInterface: readInterface("floating-interface", flags["floating-interface"]),
       reservedMemoryMiB: readMemoryMiB(flags["reserved-memory"]),
       imageCacheBytes: readBytes("image-cache", flags["image-cache"]),

@@ -25,7 +25,7 @@ const readCommand = (args: readonly string[]): Command | undefined => {
   }
 };
 
-/** Each program is loaded when it is asked for: neither holds the other's modules in memory. */
+/** Each program is loaded when it is asked for: none holds the others' modules in memory. */
 const run = async (
   command: Exclude<Command, { readonly kind: "help" }>,
   logger: ReturnType<typeof createLogger>,
@@ -34,6 +34,10 @@ const run = async (
   if (command.kind === "controller") {
     const { runController } = await import("./controllers/program.ts");
     return runController({ config: command.config, logger }, signal);
+  }
+  if (command.kind === "api-server") {
+    const { runApiServer } = await import("./api-server/program.ts");
+    return runApiServer({ config: command.config, logger }, signal);
   }
   const { runNodeAgent } = await import("./node-agent/program.ts");
   return runNodeAgent({ config: command.config, logger }, signal);

@@ -41,6 +41,10 @@ export interface ApplyOptions extends Abortable {
   readonly force?: boolean | undefined;
 }
 
+export interface GetOptions extends Abortable {
+  readonly subresource?: string | undefined;
+}
+
 export interface MergePatchOptions extends Abortable {
   /** approval: of a CertificateSigningRequest. */
   readonly subresource?: "status" | "approval" | undefined;
@@ -74,11 +78,11 @@ export interface WritableObject {
  * signal's reason when that was aborted. Nothing is retried here.
  */
 export interface KubeClient {
-  /** The object, or undefined when there is none. */
+  /** The object, or the subresource of it that the Resource describes; undefined when there is none. */
   get<T extends KubernetesObject>(
     resource: Resource<T>,
     key: ObjectKey,
-    options: Abortable,
+    options: GetOptions,
   ): Promise<T | undefined>;
   /** All selected objects at one moment, read in pages. */
   list<T extends KubernetesObject>(
@@ -236,9 +240,9 @@ const readVerbs = (call: Call, transport: Transport, options: KubeClientOptions)
     }
   };
   return {
-    get: async (resource, key, { signal }) => {
+    get: async (resource, key, { signal, subresource }) => {
       try {
-        const path = objectPath(resource, key);
+        const path = objectPath(resource, key, subresource);
         return decode(resource, await call("get", resource, key, { method: "GET", path, signal }));
       } catch (error) {
         if (isNotFound(error)) return undefined;

@@ -22,6 +22,10 @@ export interface NodeAgentConfig {
   readonly tunnelAddress: string | undefined;
   /** UDP port of that; the same on all nodes. */
   readonly vxlanPort: number;
+  /** Address that the api-server and other nodes reach this agent at. Default: the tunnel address. */
+  readonly serverAddress: string | undefined;
+  /** TCP port of that. */
+  readonly serverPort: number;
   /** Interface that answers for floating addresses. Default: the one whose network they belong to, or with the default route. */
   readonly floatingInterface: string | undefined;
   /** Memory in MiB that is kept for the node itself. */
@@ -34,4 +38,5 @@ export interface NodeAgentConfig {
 
 export const DEFAULT_STATE_DIRECTORY = "/var/lib/vireo";
 export const DEFAULT_LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock";
+export const DEFAULT_SERVER_PORT = 9403;
 export const DEFAULT_RESERVED_MEMORY_MIB = 512;

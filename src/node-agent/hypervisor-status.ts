@@ -26,6 +26,8 @@ export interface NodeFacts {
   readonly images: readonly CachedImageStatus[];
   /** Where other nodes send guests' packets to. */
   readonly tunnelAddress: string | undefined;
+  /** Where the agent serves consoles and copies of disks; undefined while it does not. */
+  readonly agentEndpoint?: string | undefined;
   readonly securityGroups: readonly EnforcedGroup[];
 }
 
@@ -81,6 +83,7 @@ export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: 
     images: [...facts.images].toSorted((a, b) => (a.uid < b.uid ? -1 : 1)).slice(0, 256),
     securityGroups: [...facts.securityGroups],
     ...(facts.tunnelAddress === undefined ? {} : { tunnelAddress: facts.tunnelAddress }),
+    ...(facts.agentEndpoint === undefined ? {} : { agentEndpoint: facts.agentEndpoint }),
     ...(acceleration === undefined ? {} : { acceleration }),
     ...(facts.zone === undefined ? {} : { zone: facts.zone }),
     ...(facts.versions === undefined ? {} : { versions: facts.versions }),

@@ -30,6 +30,7 @@ export {
   type PeerIdentity,
   type PeerKind,
 } from "./identity.ts";
+export { joinStreams } from "./join-streams.ts";
 export {
   AUTHORITY_SECRET,
   CERTIFICATE_USAGES,

@@ -43,6 +43,8 @@ describe("vireo node-agent", () => {
         nodeAddresses: [],
         tunnelAddress: undefined,
         vxlanPort: 14_789,
+        serverAddress: undefined,
+        serverPort: 9403,
         floatingInterface: undefined,
         reservedMemoryMiB: 512,
         imageCacheBytes: undefined,
@@ -63,6 +65,8 @@ describe("vireo node-agent", () => {
       "--allow-download-network=10.0.0.0/8",
       "--node-address=192.0.2.1",
       "--node-address=192.0.2.2",
+      "--server-address=192.0.2.3",
+      "--server-port=9500",
       "--reserved-memory=1000M",
       "--image-cache=10Gi",
       "--metrics-address=[::1]:9000",
@@ -76,10 +80,32 @@ describe("vireo node-agent", () => {
         nodeLabels: { "example.com/disk": "fast", gpu: "" },
         allowedDownloadNetworks: ["127.0.0.0/8", "10.0.0.0/8"],
         nodeAddresses: ["192.0.2.1", "192.0.2.2"],
+        serverAddress: "192.0.2.3",
+        serverPort: 9500,
         reservedMemoryMiB: 954,
         imageCacheBytes: 10 * 2 ** 30,
         metrics: { host: "::1", port: 9000 },
       },
+    });
+  });
+});
+
+describe("vireo api-server", () => {
+  test("listens everywhere by default", () => {
+    expect(parseCommandLine(["api-server"])).toEqual({
+      kind: "api-server",
+      logLevel: "info",
+      config: {
+        kubeconfig: undefined,
+        address: { host: "::", port: 9443 },
+        metrics: { host: "127.0.0.1", port: 0 },
+      },
+    });
+  });
+
+  test("listens where it is told to", () => {
+    expect(parseCommandLine(["api-server", "--serving-address=127.0.0.1:8443"])).toMatchObject({
+      config: { address: { host: "127.0.0.1", port: 8443 } },
     });
   });
 });

@@ -1,6 +1,5 @@
 /** The door of the agent's server: what the api-server and other nodes may ask of this node. */
 export { guestRoutes } from "./guest-routes.ts";
-export { joinStreams } from "./join.ts";
 export { createServerMetrics, type ServerMetrics } from "./metrics.ts";
 export { createPeerServer, type PeerServer, type PeerServerOptions, type ServerAddress } from "./server.ts";
 export {

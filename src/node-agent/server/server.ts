@@ -8,6 +8,7 @@ import { type Clock, linkAbort, type Logger, sleep, systemClock } from "../../ku
 import {
   BYTES_PROTOCOL,
   describePeer,
+  joinStreams,
   type PeerCredentials,
   peerOf,
   peerServerOptions,
@@ -15,7 +16,6 @@ import {
   type TlsMaterial,
 } from "../../pki/index.ts";
 import { problemOf, sendAnswer, sendProblem, sendUpgrade, sendUpgradeProblem } from "./answer.ts";
-import { joinStreams } from "./join.ts";
 import type { ServerMetrics } from "./metrics.ts";
 import { chooseRoute, type Match } from "./router.ts";
 import { type PeerCall, PeerProblemError, type Route } from "./types.ts";
