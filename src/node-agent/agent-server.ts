@@ -6,6 +6,7 @@ import {
   createServerMetrics,
   guestRoutes,
   type GuestServices,
+  type PeerServer,
   type Route,
 } from "./server/index.ts";
 
@@ -38,16 +39,16 @@ export const createAgentServer = (options: AgentServerOptions): AgentServer => {
   const identity = { kind: "node-agent", nodeName: config.nodeName } as const;
   const credentials = createPeerCredentials({ identity, client, logger, metrics });
   const listeners = new Set<() => void>();
-  let endpoint = (): string | undefined => undefined;
+  let server: PeerServer | undefined;
   return {
     peers: createPeerClient(() => credentials.current()),
-    endpoint: () => endpoint(),
+    endpoint: () => server?.endpoint(),
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     tasks: ({ services, routes }) => {
-      const server = createPeerServer({
+      const serving = createPeerServer({
         credentials,
         address: () => {
           const host = config.serverAddress ?? options.tunnelAddress();
@@ -57,13 +58,13 @@ export const createAgentServer = (options: AgentServerOptions): AgentServer => {
         logger,
         metrics: createServerMetrics(metrics),
       });
-      server.onChange(() => {
+      serving.onChange(() => {
         for (const listener of listeners) listener();
       });
-      ({ endpoint } = server);
+      server = serving;
       return {
         certificate: (signal) => credentials.run(signal),
-        server: (signal) => server.run(signal),
+        server: (signal) => serving.run(signal),
       };
     },
   };

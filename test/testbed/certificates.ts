@@ -38,14 +38,20 @@ const subjectText = (subject: Subject): string => {
   return [...subject.groups.map((group) => `/O=${escape(group)}`), `/CN=${escape(subject.user)}`].join("");
 };
 
-/** The testbed's certificate authority: made once per directory, kept by later starts. */
-export const ensureAuthority = async (directory: string): Promise<KeyPairFiles> => {
-  const files = filesOf(directory, "ca");
+/** ca: of the API server and its clients. front-proxy-ca: of the API server as a client of aggregated APIs. */
+export type AuthorityName = "ca" | "front-proxy-ca";
+
+/** One of the testbed's certificate authorities: made once per directory, kept by later starts. */
+export const ensureAuthority = async (
+  directory: string,
+  authority: AuthorityName = "ca",
+): Promise<KeyPairFiles> => {
+  const files = filesOf(directory, authority);
   if (await exists(files.certificateFile)) return files;
   const unfinished = `${files.certificateFile}.tmp`;
   await openssl(
     ["req", "-x509", ...NEW_KEY, "-keyout", files.keyFile, "-out", unfinished],
-    ["-days", VALID_DAYS, "-subj", "/CN=vireo-testbed-ca"],
+    ["-days", VALID_DAYS, "-subj", `/CN=vireo-testbed-${authority}`],
     ["-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"],
   );
   await rename(unfinished, files.certificateFile);
@@ -57,8 +63,9 @@ const issue = async (
   name: string,
   subject: Subject,
   extensions: readonly string[],
+  authorityName: AuthorityName = "ca",
 ): Promise<KeyPairFiles> => {
-  const authority = await ensureAuthority(directory);
+  const authority = await ensureAuthority(directory, authorityName);
   const files = filesOf(directory, name);
   const requestFile = join(directory, `${name}.csr`);
   const extensionFile = join(directory, `${name}.ext`);
@@ -88,6 +95,19 @@ export const issueClientCertificate = (
   name: string,
   subject: Subject,
 ): Promise<KeyPairFiles> => issue(directory, name, subject, ["extendedKeyUsage=clientAuth"]);
+
+/** By which aggregated APIs know the API server: the only certificate of an authority of its own. */
+export const issueFrontProxyCertificate = (directory: string): Promise<KeyPairFiles> =>
+  issue(
+    directory,
+    "front-proxy",
+    { user: FRONT_PROXY, groups: [] },
+    ["extendedKeyUsage=clientAuth"],
+    "front-proxy-ca",
+  );
+
+/** The common name of that certificate. */
+export const FRONT_PROXY = "front-proxy-client";
 
 /**
  * The pair of keys that ServiceAccount tokens are signed and checked with, in the

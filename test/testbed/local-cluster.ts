@@ -12,7 +12,9 @@ import { exists } from "./cache.ts";
 import {
   ensureAuthority,
   ensureServiceAccountKey,
+  FRONT_PROXY,
   issueClientCertificate,
+  issueFrontProxyCertificate,
   issueServingCertificate,
 } from "./certificates.ts";
 import { assertRunning, findDaemon, startDaemon, type Daemon, type Lifetime } from "./daemon.ts";
@@ -93,6 +95,7 @@ const apiServerArguments = (site: Site): readonly string[] => {
     "--authorization-mode=RBAC",
     // The kubernetes Service would get an endpoint, which must not be a loopback address.
     "--endpoint-reconciler-type=none",
+    ...aggregationArguments(certificates),
     ...(site.auditLog
       ? [
           `--audit-policy-file=${join(site.directory, "audit-policy.yaml")}`,
@@ -103,6 +106,18 @@ const apiServerArguments = (site: Site): readonly string[] => {
       : []),
   ];
 };
+
+/** How it hands requests on to aggregated APIs. Without pods a Service of type ExternalName leads to them. */
+const aggregationArguments = (certificates: string): readonly string[] => [
+  `--requestheader-client-ca-file=${join(certificates, "front-proxy-ca.crt")}`,
+  `--requestheader-allowed-names=${FRONT_PROXY}`,
+  "--requestheader-username-headers=X-Remote-User",
+  "--requestheader-group-headers=X-Remote-Group",
+  "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+  `--proxy-client-cert-file=${join(certificates, "front-proxy.crt")}`,
+  `--proxy-client-key-file=${join(certificates, "front-proxy.key")}`,
+  "--enable-aggregator-routing=false",
+];
 
 const start = async (site: Site, name: string, file: string, args: readonly string[]): Promise<Daemon> =>
   findDaemon(site.directory, name) ??
@@ -233,6 +248,7 @@ export const startLocalCluster = async (options: ControlPlaneOptions): Promise<C
     if (findDaemon(site.directory, API_SERVER) === undefined) {
       const hosts = [...new Set(["localhost", "127.0.0.1", site.bindAddress])];
       await issueServingCertificate(certificatesOf(site), hosts);
+      await issueFrontProxyCertificate(certificatesOf(site));
     }
     const administrator = { user: "vireo-testbed-admin", groups: ["system:masters"] };
     await controlPlane.kubeconfigFor(administrator, controlPlane.kubeconfig);

@@ -1,6 +1,8 @@
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import { parse } from "yaml";
 import type { ControlPlane } from "./types.ts";
 
 const REPOSITORY = join(import.meta.dirname, "../..");
@@ -20,4 +22,26 @@ export const applyCustomResources = async (controlPlane: ControlPlane): Promise<
 export const applyManifests = async (controlPlane: ControlPlane): Promise<void> => {
   await applyCustomResources(controlPlane);
   await applyFolder(controlPlane, join(REPOSITORY, "deploy/manifests"));
+};
+
+/**
+ * Tells the API server of Vireo's own one, as deploy/api-service does. There
+ * are no pods here, so the Service is a name for this machine.
+ */
+export const registerApiService = async (controlPlane: ControlPlane, port: number): Promise<void> => {
+  const folder = join(REPOSITORY, "deploy/api-service");
+  const service = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { namespace: "vireo-system", name: "vireo-api-server" },
+    spec: { type: "ExternalName", externalName: "localhost", ports: [{ port }] },
+  };
+  const apiService = parse(await readFile(join(folder, "api-service.yaml"), "utf8")) as {
+    readonly spec: { readonly service: object };
+  };
+  const spec = { ...apiService.spec, service: { ...apiService.spec.service, port } };
+  const list = { apiVersion: "v1", kind: "List", items: [service, { ...apiService, spec }] };
+  await controlPlane.kubectl(["apply", "--server-side", "--force-conflicts", "-f", "-"], {
+    stdin: JSON.stringify(list),
+  });
 };

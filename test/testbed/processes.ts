@@ -5,7 +5,7 @@ import type { TestNode } from "./node.ts";
 import { HopelessError, waitFor } from "./wait.ts";
 
 /**
- * A controller or a node agent: a process that tests kill at any moment and
+ * A controller, a node agent or an api-server: a process that tests kill at any moment and
  * start again. Every run appends to the same log.
  */
 export interface VireoProcess {
@@ -32,6 +32,7 @@ export const SERVICE_ACCOUNTS = {
   namespace: "vireo-system",
   controller: "vireo-controller",
   nodeAgent: "vireo-node-agent",
+  apiServer: "vireo-api-server",
 } as const;
 
 const REPOSITORY = join(import.meta.dirname, "../..");
@@ -119,6 +120,35 @@ export const controllerProcess = (options: ControllerOptions): VireoProcess => {
           `--kubeconfig=${kubeconfig}`,
           `--metrics-address=${metricsAddress}`,
           ...options.flags,
+        ],
+      }),
+  });
+};
+
+export interface ApiServerOptions extends Omit<ControllerOptions, "flags"> {
+  /** Host and port that the API server hands requests on to. */
+  readonly servingAddress: string;
+}
+
+/** The api-server, on the machine itself. Not started yet. */
+export const apiServerProcess = (options: ApiServerOptions): VireoProcess => {
+  const { directory, kubeconfig, lifetime, metricsAddress } = options;
+  const name = "api-server";
+  return processOf({
+    name,
+    directory,
+    metricsAddress,
+    launch: () =>
+      startDaemon({
+        name,
+        directory,
+        lifetime,
+        argv: [
+          ...command(options.program),
+          "api-server",
+          `--kubeconfig=${kubeconfig}`,
+          `--metrics-address=${metricsAddress}`,
+          `--serving-address=${options.servingAddress}`,
         ],
       }),
   });

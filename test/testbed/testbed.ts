@@ -6,11 +6,12 @@ import type { Lifetime } from "./daemon.ts";
 import { ensureGuestImage, type GuestImageKind } from "./guest-images/index.ts";
 import { leftovers } from "./leftovers.ts";
 import { startLocalCluster } from "./local-cluster.ts";
-import { applyManifests } from "./manifests.ts";
+import { applyManifests, registerApiService } from "./manifests.ts";
 import { startNode, type TestNode } from "./node.ts";
 import { findFreePort } from "./ports.ts";
 import {
   agentProcess,
+  apiServerProcess,
   controllerProcess,
   SERVICE_ACCOUNTS,
   type Program,
@@ -34,7 +35,7 @@ export interface TestbedOptions {
   readonly kvm?: boolean;
   /** What is run. Default "source". */
   readonly program?: Program;
-  /** Starts controller and agents and awaits their readiness. Default true. */
+  /** Starts controller, api-server and agents and awaits their readiness. Default true. */
   readonly startProcesses?: boolean;
   /** Further flags of `vireo controller`. Default: no leader election, as a restart would wait for the old lease. */
   readonly controllerFlags?: readonly string[];
@@ -44,7 +45,7 @@ export interface TestbedOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A whole Vireo on this machine: control plane, nodes, controller and agents. */
+/** A whole Vireo on this machine: control plane, nodes, controller, api-server and agents. */
 export interface Testbed {
   readonly directory: string;
   readonly controlPlane: ControlPlane;
@@ -53,6 +54,8 @@ export interface Testbed {
   /** Where the agents take images with a `file` source from; a test may put files here. */
   readonly importDirectory: string;
   readonly controller: VireoProcess;
+  /** Consoles and other subresources of machines, behind the control plane. */
+  readonly apiServer: VireoProcess;
   /** In the order of `nodes`. */
   readonly agents: readonly VireoProcess[];
   /** Runs kubectl as the administrator. */
@@ -145,9 +148,9 @@ interface Base {
   readonly nodes: readonly TestNode[];
 }
 
-/** The same port for each start over a directory: the controller may be running already. */
-const controllerPort = async (directory: string): Promise<number> => {
-  const file = join(directory, "controller.port");
+/** The same port for each start over a directory: the process may be running already. */
+const portFor = async (directory: string, purpose: string): Promise<number> => {
+  const file = join(directory, `${purpose}.port`);
   if (await exists(file)) return Number(await readFile(file, "utf8"));
   const port = await findFreePort("127.0.0.1");
   await writeFile(file, String(port));
@@ -164,7 +167,23 @@ const controllerOf = async (options: TestbedOptions, base: Base): Promise<VireoP
     lifetime: options.lifetime ?? "owner",
     program: options.program ?? "source",
     flags: options.controllerFlags ?? DEFAULT_CONTROLLER_FLAGS,
-    metricsAddress: `127.0.0.1:${await controllerPort(directory)}`,
+    metricsAddress: `127.0.0.1:${await portFor(directory, "controller")}`,
+  });
+};
+
+const apiServerOf = async (options: TestbedOptions, base: Base): Promise<VireoProcess> => {
+  const { controlPlane, directory } = base;
+  const kubeconfig = join(directory, "api-server.kubeconfig");
+  const servingPort = await portFor(directory, "api-server-serving");
+  await writeAccountKubeconfig(controlPlane, SERVICE_ACCOUNTS.apiServer, kubeconfig);
+  await registerApiService(controlPlane, servingPort);
+  return apiServerProcess({
+    directory,
+    kubeconfig,
+    lifetime: options.lifetime ?? "owner",
+    program: options.program ?? "source",
+    servingAddress: `127.0.0.1:${servingPort}`,
+    metricsAddress: `127.0.0.1:${await portFor(directory, "api-server")}`,
   });
 };
 
@@ -219,6 +238,8 @@ const assemble = async (
   const base: Base = { directory, importDirectory, controlPlane, underlay, nodes };
   const controller = await controllerOf(options, base);
   started.push(() => controller.stop());
+  const apiServer = await apiServerOf(options, base);
+  started.push(() => apiServer.stop());
   const agents: VireoProcess[] = [];
   for (const node of nodes) agents.push(await agentOf(options, base, node));
   for (const agent of agents) started.push(() => agent.stop());
@@ -232,6 +253,7 @@ const assemble = async (
     nodes,
     importDirectory,
     controller,
+    apiServer,
     agents,
     kubectl: controlPlane.kubectl,
     node,
@@ -241,12 +263,13 @@ const assemble = async (
 };
 
 const startProcesses = async (
-  { controller, agents }: Pick<Testbed, "controller" | "agents">,
+  { controller, apiServer, agents }: Pick<Testbed, "controller" | "apiServer" | "agents">,
   progress: Progress | undefined,
 ): Promise<void> => {
-  progress?.("controller and node agents");
-  for (const process of [controller, ...agents]) await process.start();
-  for (const process of [controller, ...agents]) await process.ready();
+  progress?.("controller, api-server and node agents");
+  const processes = [controller, apiServer, ...agents];
+  for (const process of processes) await process.start();
+  for (const process of processes) await process.ready();
 };
 
 /**

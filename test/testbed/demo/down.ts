@@ -44,6 +44,7 @@ export const down = async (): Promise<void> => {
   await leaveContext();
   await removeKubectlLink();
   if (!(await exists(directory))) return;
+  await stop(directory, "api-server");
   await stop(directory, "controller");
   const nodes = (await readdir(directory)).filter((name) => /^node-\d+$/.test(name)).sort();
   for (const node of nodes) {

@@ -60,12 +60,13 @@ const runCurrentProgram = async (testbed: Testbed): Promise<void> => {
   const program = createHash("sha256").update(bundle).digest("hex");
   const memory = await readMemory();
   if (memory.program !== undefined && memory.program !== program) {
-    printProgress("restarting controller and node agents, because Vireo was built anew");
-    for (const process of [testbed.controller, ...testbed.agents]) {
+    printProgress("restarting controller, api-server and node agents, because Vireo was built anew");
+    const processes = [testbed.controller, testbed.apiServer, ...testbed.agents];
+    for (const process of processes) {
       await process.stop();
       await process.start();
     }
-    for (const process of [testbed.controller, ...testbed.agents]) await process.ready();
+    for (const process of processes) await process.ready();
   }
   await writeMemory({ ...memory, program });
 };
