@@ -8,7 +8,8 @@ import type { ObservedDisk, ObservedHardware, ObservedMemory } from "./types.ts"
  * https://libvirt.org/formatdomain.html
  */
 
-const KIB_PER_MIB = 1024;
+/** libvirt answers in KiB; we describe in MiB. */
+const UNITS_PER_MIB: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1 };
 
 const numberIn = (text: string, what: string): number => {
   const value = Number(text);
@@ -17,9 +18,13 @@ const numberIn = (text: string, what: string): number => {
   return value;
 };
 
-/** libvirt always answers in KiB. */
-const mebibytesOf = (element: XmlElement | undefined): number =>
-  element === undefined ? 0 : numberIn(textOf(element), `<${element.name}>`) / KIB_PER_MIB;
+const mebibytesOf = (element: XmlElement | undefined): number => {
+  if (element === undefined) return 0;
+  const { unit = "KiB" } = element.attributes;
+  const units = UNITS_PER_MIB[unit];
+  if (units === undefined) throw new Error(`libvirt tells <${element.name}> in ${unit}`);
+  return numberIn(textOf(element), `<${element.name}>`) / units;
+};
 
 /** The device that lets memory grow. */
 export const virtioMemOf = (domain: XmlElement): XmlElement | undefined =>

@@ -50,13 +50,36 @@ describe("console logs", () => {
   });
 
   test("removing a machine's log takes its older parts too, and nothing of others", async () => {
-    const foreign = ["README", `${OTHER}.log`, `${OTHER}.log.0`, `${UID}.logs`, `x-${UID}.log`];
-    for (const name of [`${UID}.log`, `${UID}.log.0`, `${UID}.log.1`, ...foreign]) {
+    const foreign = [
+      "README",
+      `${OTHER}.log`,
+      `${OTHER}.log.0`,
+      `${OTHER}.sock`,
+      `${UID}.logs`,
+      `x-${UID}.log`,
+    ];
+    for (const name of [`${UID}.log`, `${UID}.log.0`, `${UID}.log.1`, `${UID}.sock`, ...foreign]) {
       await writeFile(join(directory, name), "text");
     }
     await logs.remove(UID);
     await logs.remove(UID);
     expect(await readdir(directory)).toEqual(foreign.toSorted());
+  });
+
+  test.each<[string, Readonly<Record<string, string>>, string]>([
+    ["nothing of a machine without one", {}, ""],
+    ["all of a short one", { ".log": "now" }, "now"],
+    ["the older part first", { ".log": "now", ".log.0": "before " }, "before now"],
+    ["the parts that virtlogd keeps", { ".log": "d", ".log.0": "c", ".log.1": "b", ".log.2": "a" }, "abcd"],
+    [
+      "the end of much",
+      { ".log": "n".repeat(1000), ".log.0": `b${"a".repeat(1000)}`, ".log.1": "o" },
+      "a".repeat(1000) + "n".repeat(1000),
+    ],
+  ])("are read: %s", async (_what, parts, expected) => {
+    for (const [suffix, text] of Object.entries(parts)) await writeFile(join(directory, UID + suffix), text);
+    await writeFile(logs.pathOf(OTHER), "another machine's");
+    expect((await logs.read(UID, { signal })).toString()).toBe(expected);
   });
 
   test("a link in the place of a log is not followed", async () => {

@@ -4,11 +4,12 @@ import fc from "fast-check";
 
 import { domainXml, type HostParts } from "../../../../src/node-agent/domains/domain-xml/index.ts";
 import { element, readableText, serialize } from "../../../../src/node-agent/domains/domain-xml/xml.ts";
-import type { Domain } from "../../../../src/node-agent/domains/types.ts";
-import { wantedDomain } from "./wanted.ts";
+import { type Domain, DomainRefusedError } from "../../../../src/node-agent/domains/types.ts";
+import { cdrom, volume, wantedDomain } from "./wanted.ts";
 
 const host: HostParts = {
   consoleLogPath: "/var/lib/vireo/consoles/4dea22b3-1d52-48f3-a516-782e98ab3fa0.log",
+  spice: true,
   consoleSocketPath: "/var/lib/vireo/consoles/4dea22b3-1d52-48f3-a516-782e98ab3fa0.sock",
   uefi: { code: "/usr/share/OVMF/CODE.fd", variablesTemplate: "/usr/share/OVMF/VARS.fd" },
 };
@@ -30,6 +31,15 @@ const at = (value: unknown, ...path: readonly string[]): unknown =>
 
 const parsed = (changes: Partial<Domain> = {}): unknown =>
   at(parser.parse(domainXml(wantedDomain(changes), host)), "domain");
+
+/** Without the white space between elements. */
+const plain = (value: unknown): unknown => {
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).filter(
+    ([name, text]) => name !== "#text" || String(text).trim() !== "",
+  );
+  return Object.fromEntries(entries.map(([name, inner]) => [name, plain(inner)]));
+};
 
 const listed = (value: unknown): readonly unknown[] =>
   Array.isArray(value) ? value : value === undefined ? [] : [value];
@@ -55,7 +65,7 @@ const readBack = (namespace: string, name: string): { read: unknown; wanted: unk
   const text = domainXml(wantedDomain({ namespace, name }), host);
   const { metadata, title, ...domain } = at(parser.parse(text), "domain") as Record<string, unknown>;
   const machine = at(metadata, "vireo:machine");
-  const { metadata: _m, title: _t, ...plain } = parsed() as Record<string, unknown>;
+  const { metadata: _m, title: _t, ...others } = parsed() as Record<string, unknown>;
   return {
     read: {
       valid: XMLValidator.validate(text),
@@ -69,7 +79,7 @@ const readBack = (namespace: string, name: string): { read: unknown; wanted: unk
       title: readableText(`${namespace}/${name}`),
       namespace: readableText(namespace),
       name: readableText(name),
-      rest: plain,
+      rest: others,
     },
   };
 };
@@ -123,8 +133,105 @@ describe("a guest is described as", () => {
       ["cpu", "topology"],
       { sockets: "1", dies: "1", cores: "7", threads: "1" },
     ],
+    [
+      "as many as it can be given, of which some are there",
+      { maxVcpus: 8 },
+      ["vcpu"],
+      { "#text": "8", placement: "static", current: "2" },
+    ],
+    [
+      "with the topology that is asked for",
+      { maxVcpus: 8, cpu: { topology: { sockets: 2, cores: 2, threads: 2 } } },
+      ["cpu", "topology"],
+      { sockets: "2", dies: "1", cores: "2", threads: "2" },
+    ],
+    ["without room to grow", {}, ["maxMemory"], undefined],
+    [
+      "without room to grow on huge pages",
+      { hugePageSize: "2Mi", maxMemoryMiB: 2048 },
+      ["maxMemory"],
+      undefined,
+    ],
+    [
+      "backed by huge pages",
+      { hugePageSize: "1Gi" },
+      ["memoryBacking", "hugepages", "page"],
+      { size: "1048576", unit: "KiB" },
+    ],
+    [
+      "with memory to be given, counted in full",
+      { maxMemoryMiB: 2049 },
+      ["memory"],
+      { "#text": "2048", unit: "MiB" },
+    ],
+    [
+      "with memory that it starts with",
+      { maxMemoryMiB: 2049 },
+      ["currentMemory"],
+      { "#text": "512", unit: "MiB" },
+    ],
+    [
+      "with a slot for what it can be given",
+      { maxMemoryMiB: 2049 },
+      ["maxMemory"],
+      { "#text": "2048", slots: "1", unit: "MiB" },
+    ],
+    [
+      "with a device that nothing is asked of yet",
+      { maxMemoryMiB: 2049 },
+      ["devices", "memory", "target"],
+      {
+        size: { "#text": "1536", unit: "MiB" },
+        node: "0",
+        block: { "#text": "2", unit: "MiB" },
+        requested: { "#text": "0", unit: "MiB" },
+      },
+    ],
+    [
+      "with that device in a node of all virtual CPUs",
+      { maxMemoryMiB: 2049, maxVcpus: 8 },
+      ["cpu", "numa", "cell"],
+      { id: "0", cpus: "0-7", memory: "512", unit: "MiB" },
+    ],
     ["a CPU that distributions ask for, emulated", {}, ["cpu", "model", "#text"], "Nehalem"],
     ["the node's CPU, with KVM", { acceleration: "kvm" }, ["cpu", "mode"], "host-model"],
+    [
+      "the CPU that is named, emulated as far as can be",
+      { cpu: { model: "EPYC" } },
+      ["cpu"],
+      {
+        mode: "custom",
+        match: "exact",
+        check: "none",
+        model: { "#text": "EPYC", fallback: "forbid" },
+        topology: { sockets: "1", dies: "1", cores: "2", threads: "1" },
+      },
+    ],
+    [
+      "the CPU that is named, or nothing, with KVM",
+      { acceleration: "kvm", cpu: { model: "EPYC" } },
+      ["cpu", "check"],
+      "partial",
+    ],
+    [
+      "all of the node's CPU, with KVM",
+      { acceleration: "kvm", cpu: { model: "host-passthrough" } },
+      ["cpu", "mode"],
+      "host-passthrough",
+    ],
+    [
+      "all that an emulator can do, where the node's is asked for",
+      { cpu: { model: "host-passthrough" } },
+      ["cpu", "mode"],
+      "maximum",
+    ],
+    ["without a TPM", {}, ["devices", "tpm"], undefined],
+    [
+      "with a TPM 2.0",
+      { tpm: true },
+      ["devices", "tpm"],
+      { model: "tpm-crb", backend: { type: "emulator", version: "2.0" } },
+    ],
     [
       "bounded in translated code, emulated",
       {},
@@ -156,7 +263,20 @@ describe("a guest is described as", () => {
       ["devices", "serial", "log"],
       { file: host.consoleLogPath, append: "on" },
     ],
-    ["a screen on a unix socket", {}, ["devices", "graphics", "listen", "type"], "socket"],
+    [
+      "a serial port on a socket",
+      {},
+      ["devices", "serial", "source"],
+      { mode: "bind", path: host.consoleSocketPath },
+    ],
+    ["a screen on a unix socket", {}, ["devices", "graphics"], { type: "vnc", listen: { type: "socket" } }],
+    [
+      "a screen by SPICE on a unix socket",
+      { graphics: ["SPICE"] },
+      ["devices", "graphics"],
+      { type: "spice", listen: { type: "socket" } },
+    ],
+    ["without a screen", { graphics: [] }, ["devices", "video"], undefined],
     ["random numbers from the node", {}, ["devices", "rng", "backend", "#text"], "/dev/urandom"],
     ["a balloon that reports", {}, ["devices", "memballoon", "stats", "period"], "10"],
     [
@@ -166,7 +286,7 @@ describe("a guest is described as", () => {
       { type: "virtio", name: "org.qemu.guest_agent.0" },
     ],
   ])("%s", (_what, changes, path, expected) => {
-    expect(at(parsed(changes), ...path)).toEqual(expected);
+    expect(plain(at(parsed(changes), ...path))).toEqual(expected);
   });
 
   test("a root disk whose whole chain and formats are named, and an image that libvirt leaves alone", () => {
@@ -190,18 +310,166 @@ describe("a guest is described as", () => {
     expect(at(onRaw, "backingStore", "format", "type")).toBe("raw");
   });
 
-  test.each([0, 1, 8])("having eight free ports beside %d interfaces", (count) => {
+  test("several disks, each with a serial number, a name of ours and a place", () => {
+    const volumes = [volume("a1", "VirtIO"), volume("b2", "SCSI"), volume("c3", "VirtIO")];
+    const disks = listed(at(parsed({ volumes, cdroms: [cdrom("d4")] }), "devices", "disk"));
+    const rows = disks.map((disk) => [
+      at(disk, "device"),
+      at(disk, "target", "dev"),
+      at(disk, "target", "bus"),
+      at(disk, "serial"),
+      at(disk, "alias", "name"),
+      at(disk, "address", "target"),
+    ]);
+    const uid = (end: string) => `5dea22b3-1d52-48f3-a516-782e98ab3f${end}`;
+    expect(rows).toEqual([
+      [
+        "disk",
+        "vda",
+        "virtio",
+        "4dea22b31d5248f3a516",
+        "ua-disk-4dea22b3-1d52-48f3-a516-782e98ab3fa0",
+        undefined,
+      ],
+      ["cdrom", "sda", "scsi", undefined, "ua-seed", "0"],
+      ["cdrom", "sdb", "scsi", undefined, `ua-cdrom-${uid("d4")}`, "1"],
+      ["disk", "vdb", "virtio", "5dea22b31d5248f3a516", `ua-disk-${uid("a1")}`, undefined],
+      ["disk", "sdc", "scsi", "5dea22b31d5248f3a516", `ua-disk-${uid("b2")}`, "2"],
+      ["disk", "vdc", "virtio", "5dea22b31d5248f3a516", `ua-disk-${uid("c3")}`, undefined],
+    ]);
+  });
+
+  test("a disk of many layers, each with its format, of which only the image is left to its owner", () => {
+    const layers = [
+      { path: "/head", format: "qcow2" },
+      { path: "/snap", format: "qcow2" },
+      { path: "/image", format: "raw", shared: true },
+    ] as const;
+    const [root] = listed(at(parsed({ rootDisk: { layers } }), "devices", "disk"));
+    expect(at(root, "source")).toEqual({ file: "/head" });
+    expect(plain(at(root, "backingStore"))).toEqual({
+      type: "file",
+      format: { type: "qcow2" },
+      source: { file: "/snap" },
+      backingStore: {
+        type: "file",
+        format: { type: "raw" },
+        source: { file: "/image", seclabel: { model: "dac", relabel: "no" } },
+        backingStore: "",
+      },
+    });
+  });
+
+  test.each<[string, Partial<Domain>, readonly (readonly [string, string])[]]>([
+    [
+      "the root disk first, when nothing is asked for",
+      { volumes: [volume("a1", "VirtIO")], cdroms: [cdrom("d4")] },
+      [
+        ["vda", "1"],
+        ["vdb", "2"],
+        ["sdb", "3"],
+      ],
+    ],
+    [
+      "what has an order before what has none",
+      { volumes: [volume("a1", "SCSI")], cdroms: [{ ...cdrom("d4"), bootOrder: 7 }] },
+      [
+        ["sdb", "1"],
+        ["vda", "2"],
+        ["sdc", "3"],
+      ],
+    ],
+    [
+      "in the order that is asked for",
+      {
+        rootDisk: { ...wantedDomain().rootDisk, bootOrder: 30 },
+        volumes: [
+          { ...volume("a1", "VirtIO"), bootOrder: 20 },
+          { ...volume("b2", "VirtIO"), bootOrder: 10 },
+        ],
+      },
+      [
+        ["vdc", "1"],
+        ["vdb", "2"],
+        ["vda", "3"],
+      ],
+    ],
+    [
+      "the network only when it is asked for",
+      { interfaces: wantedDomain().interfaces.map((card) => ({ ...card, bootOrder: 1 })) },
+      [
+        ["vtap0123456789a", "1"],
+        ["vda", "2"],
+      ],
+    ],
+  ])("booted from %s", (_what, changes, expected) => {
+    const domain = parsed(changes);
+    expect(at(domain, "os", "boot")).toBeUndefined();
+    const devices = [...listed(at(domain, "devices", "disk")), ...listed(at(domain, "devices", "interface"))];
+    const places = devices.flatMap((device) => {
+      const place = at(device, "boot", "order");
+      return place === undefined ? [] : [[String(at(device, "target", "dev")), String(place)] as const];
+    });
+    expect(places.toSorted(([, a], [, b]) => Number(a) - Number(b))).toEqual(expected);
+  });
+
+  test("VNC and SPICE beside each other, SPICE with its agent's channel, where QEMU has it", () => {
+    const want = wantedDomain({ graphics: ["SPICE", "VNC"] });
+    const types = (domain: unknown) =>
+      listed(at(domain, "devices", "graphics")).map((each) => at(each, "type"));
+    const channels = (domain: unknown) =>
+      listed(at(domain, "devices", "channel")).map((each) => at(each, "target", "name"));
+    const with_ = at(parser.parse(domainXml(want, host)), "domain");
+    expect(types(with_)).toEqual(["vnc", "spice"]);
+    expect(channels(with_)).toEqual(["com.redhat.spice.0", "org.qemu.guest_agent.0"]);
+    const without = at(parser.parse(domainXml(want, { ...host, spice: false })), "domain");
+    expect(types(without)).toEqual(["vnc"]);
+    expect(channels(without)).toEqual(["org.qemu.guest_agent.0"]);
+  });
+
+  test("nothing that its number of CPUs cannot be laid out as", () => {
+    const cpu = { topology: { sockets: 2, cores: 2, threads: 1 } };
+    expect(() => parsed({ vcpus: 2, cpu })).toThrow(DomainRefusedError);
+    expect(() => parsed({ vcpus: 2, cpu })).toThrow(/makes 4 virtual CPUs, and the machine can have 2/);
+  });
+
+  test("words of users only as data: CPU model, paths, names of volumes and networks", () => {
+    for (const text of hostileTexts) {
+      const [first, ...rest] = listed(
+        at(
+          parsed({
+            cpu: { model: readableText(text) },
+            volumes: [{ ...volume("a1", "VirtIO"), name: text, bootOrder: 1 }],
+            interfaces: wantedDomain().interfaces.map((card) => ({ ...card, network: text, bootOrder: 2 })),
+          }),
+          "metadata",
+          "vireo:machine",
+          "vireo:setting",
+        ),
+      );
+      expect(first).toEqual({ path: "cpu.model", value: readableText(text) });
+      expect(rest).toContainEqual({ path: `volumes[${readableText(text)}].bootOrder`, value: "1" });
+      expect(rest).toContainEqual({ path: `networks[${readableText(text)}].bootOrder`, value: "2" });
+    }
+  });
+
+  test.each([
+    [0, {}, 0],
+    [1, {}, 0],
+    [8, { volumes: [volume("a1", "VirtIO"), volume("b2", "SCSI")] }, 1],
+    [1, { maxMemoryMiB: 1024 }, 1],
+  ])("having eight free ports beside %d interfaces and %j", (count, changes, others) => {
     const interfaces = Array.from({ length: count }, (_, i) => ({
       network: `net-${i}`,
       tap: `vtap0000000000${i}`,
       macAddress: `02:00:00:00:00:0${i}`,
       mtu: 1400 + i,
     }));
-    const domain = parsed({ interfaces });
+    const domain = parsed({ ...changes, interfaces });
     const ports = listed(at(domain, "devices", "controller")).filter(
       (controller) => at(controller, "model") === "pcie-root-port",
     );
-    expect(ports).toHaveLength(5 + count + 8);
+    expect(ports).toHaveLength(5 + count + others + 8);
     const cards = listed(at(domain, "devices", "interface"));
     expect(cards.map((card) => at(card, "target"))).toEqual(
       interfaces.map(({ tap }) => ({ dev: tap, managed: "no" })),
