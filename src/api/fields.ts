@@ -178,6 +178,7 @@ export const diskReference = z.object({
     .optional()
     .describe("UID of the snapshot in which the disk is meant. Absent: the disk as it is at this moment."),
 });
+export type DiskReference = z.output<typeof diskReference>;
 
 /** RFC 3339 in UTC. */
 export const timestamp = z.iso.datetime().max(30);

@@ -1,9 +1,10 @@
 import { addressSlices } from "../api/address-slice.ts";
+import { isTrue } from "../api/condition.ts";
 import { flavors } from "../api/flavor.ts";
 import { floatingIpPools } from "../api/floating-ip-pool.ts";
 import { type FloatingIp, floatingIps } from "../api/floating-ip.ts";
 import { hypervisors, SYSTEM_NAMESPACE } from "../api/hypervisor.ts";
-import { images } from "../api/image.ts";
+import { type Image, images } from "../api/image.ts";
 import { keyPairs } from "../api/key-pair.ts";
 import type { KubernetesObject } from "../api/meta.ts";
 import { networks } from "../api/network.ts";
@@ -15,6 +16,7 @@ import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts"
 import { type Volume, volumes } from "../api/volume.ts";
 import { createStore, leases, type Store, type StoreOptions } from "../kube/index.ts";
 import type { ControllerContext, Stores } from "./context.ts";
+import type { SourceReference } from "./disk-source/observe.ts";
 
 /** Machines by the node that they were placed on; volumes, snapshots and restores by the one that works on them. */
 export const BY_NODE = "byNode";
@@ -30,9 +32,20 @@ export const BY_UID = "byUid";
 export const BY_VOLUME = "byVolume";
 /** Machines by the uids of the Volumes that they were given, or that their guests have. */
 export const BY_HELD_VOLUME = "byHeldVolume";
-/** Machines without a node, under the value UNPLACED. */
+/** Machines and Volumes without a node, under the value UNPLACED. */
 export const BY_PLACEMENT = "byPlacement";
 export const UNPLACED = "unplaced";
+
+/** Machines with a node whose size does not fit on it, by the node. */
+export const BY_PENDING_RESIZE = "byPendingResize";
+/** Machines by the Flavor that they name. */
+export const BY_FLAVOR = "byFlavor";
+/** Machines by "namespace/name" of the Images that they have as CD-ROMs. */
+export const BY_CDROM = "byCdrom";
+/** Machines without a node by "network/address" of the addresses that they ask for. */
+export const BY_WANTED_ADDRESS = "byWantedAddress";
+/** Machines without a node, and Images without an origin, by sourceIndexKey of the disk that they start as. */
+export const BY_DISK_SOURCE = "byDiskSource";
 
 const given = (value: string | undefined): readonly string[] => (value === undefined ? [] : [value]);
 
@@ -51,6 +64,21 @@ const namedMachineOf = ({
   `${metadata.namespace}/${spec.virtualMachine}`,
 ];
 
+/** What BY_DISK_SOURCE finds an object by: "Volume/namespace/name". */
+export const sourceIndexKey = (
+  kind: "VirtualMachine" | "VirtualMachineSnapshot" | "Volume",
+  { namespace, name }: { readonly namespace?: string | undefined; readonly name: string },
+): string => `${kind}/${namespace}/${name}`;
+
+const diskSourcesOf = (namespace: string | undefined, source: SourceReference | undefined) =>
+  (
+    [
+      ["VirtualMachine", source?.virtualMachine],
+      ["VirtualMachineSnapshot", source?.snapshot],
+      ["Volume", source?.volume],
+    ] as const
+  ).flatMap(([kind, name]) => (name === undefined ? [] : [sourceIndexKey(kind, { namespace, name })]));
+
 /** Pure, so that the store can keep the indexes. */
 export const machineIndexes = {
   [BY_NODE]: nodeOf,
@@ -68,6 +96,23 @@ export const machineIndexes = {
     ),
   ],
   [BY_PLACEMENT]: ({ status }: VirtualMachine) => (status?.nodeName === undefined ? [UNPLACED] : []),
+  [BY_PENDING_RESIZE]: ({ status }: VirtualMachine) =>
+    isTrue(status?.conditions, "ResizePending") ? given(status?.nodeName) : [],
+  [BY_FLAVOR]: ({ spec }: VirtualMachine) => given(spec.flavor),
+  [BY_CDROM]: ({ metadata, spec }: VirtualMachine) =>
+    spec.cdroms.map(({ image }) => `${metadata.namespace}/${image}`),
+  [BY_WANTED_ADDRESS]: ({ spec, status }: VirtualMachine) =>
+    status?.nodeName === undefined
+      ? spec.networks.flatMap(({ name, address }) => (address === undefined ? [] : [`${name}/${address}`]))
+      : [],
+  [BY_DISK_SOURCE]: ({ metadata, spec, status }: VirtualMachine) =>
+    status?.nodeName === undefined ? diskSourcesOf(metadata.namespace, spec.source) : [],
+};
+
+/** Pure, so that the store can keep the indexes. */
+export const imageIndexes = {
+  [BY_DISK_SOURCE]: ({ metadata, spec, status }: Image) =>
+    status?.origin === undefined ? diskSourcesOf(metadata.namespace, spec.source) : [],
 };
 
 /**
@@ -83,6 +128,8 @@ export const BY_SNAPSHOT = "bySnapshot";
 export const BY_SOURCE_VOLUME = "bySourceVolume";
 /** Volumes by "namespace/name" of the Image that they start as. */
 export const BY_IMAGE = "byImage";
+/** Volumes by the uid of the deleted Volume whose data they take over. */
+export const BY_RETAINED = "byRetained";
 
 /** Pure, so that the store can keep the indexes. */
 export const volumeIndexes = {
@@ -97,6 +144,8 @@ export const volumeIndexes = {
     given(spec.source?.volume).map((name) => `${metadata.namespace}/${name}`),
   [BY_IMAGE]: ({ metadata, spec: { source } }: Volume) =>
     given(source?.image).map((name) => `${source?.imageNamespace ?? metadata.namespace}/${name}`),
+  [BY_RETAINED]: ({ spec }: Volume) => given(spec.source?.retained),
+  [BY_PLACEMENT]: ({ status }: Volume) => (status?.nodeName === undefined ? [UNPLACED] : []),
 };
 
 /** Pure, so that the store can keep the indexes. */
@@ -174,7 +223,7 @@ export const createStores = ({ client, logger, metrics, clock }: StoreContext): 
     volumes: store(volumes, { indexes: volumeIndexes }),
     virtualMachineSnapshots: store(virtualMachineSnapshots, { indexes: snapshotIndexes }),
     virtualMachineRestores: store(virtualMachineRestores, { indexes: restoreIndexes }),
-    images: store(images),
+    images: store(images, { indexes: imageIndexes }),
     flavors: store(flavors),
     keyPairs: store(keyPairs),
     networks: store(networks),

@@ -76,6 +76,10 @@ const specProblem = ({ spec }: Image): string | undefined => {
 export const virtualSizeOf = (verdict: ImageVerdict): number | undefined =>
   verdict.kind === "cached" ? firstOf(verdict.holders, "virtualSizeBytes") : undefined;
 
+/** Is it made out of a disk of the cluster, rather than fetched? */
+export const isMadeOfDisk = ({ spec: { source } }: Image): boolean =>
+  source.url === undefined && source.file === undefined;
+
 /** The first report that has the field. */
 export const firstOf = <F extends "sizeBytes" | "virtualSizeBytes" | "checksum">(
   reports: readonly NodeReport[],

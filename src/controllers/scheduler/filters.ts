@@ -1,5 +1,6 @@
+import { LOCAL_POOL } from "../../api/storage-pool.ts";
 import { isPermanentRefusal } from "../image/judge.ts";
-import type { Candidate, PlacementRequest } from "./types.ts";
+import type { Candidate, PlacementRequest, Resources } from "./types.ts";
 
 /**
  * Says why this node cannot take the machine, as the rest of a sentence that
@@ -10,6 +11,9 @@ import type { Candidate, PlacementRequest } from "./types.ts";
  * write for every machine that waits.
  */
 type Filter = (request: PlacementRequest, node: Candidate) => string | undefined;
+
+/** A filter that looks at sizes alone: what a machine on the node that grows is asked too. */
+type RoomFilter = (request: Resources, node: Candidate) => string | undefined;
 
 const nodeIsReady: Filter = (_, { readiness }) =>
   readiness.kind === "ready" ? undefined : readiness.message;
@@ -33,36 +37,70 @@ const labelsMatch: Filter = ({ nodeSelector }, { labels }) => {
 const firmwareIsInstalled: Filter = ({ firmware }, { firmwares }) =>
   firmwares.includes(firmware) ? undefined : `has no ${firmware} firmware`;
 
-const imageIsAccepted: Filter = ({ imageUid }, { images }) => {
-  const refused = images.find((image) => image.uid === imageUid && isPermanentRefusal(image));
+const tpmIsInstalled: Filter = ({ tpm }, node) =>
+  !tpm || node.tpm ? undefined : "has no TPM emulator (swtpm)";
+
+/** A disk that is on one node only: the machine goes to its data. */
+const dataIsHere: Filter = ({ data }, { name }) =>
+  data === undefined || data.nodeName === name
+    ? undefined
+    : `does not have ${data.what}, which is on ${data.nodeName}`;
+
+const storagePoolsAreThere: Filter = ({ disks, pools }, { allocatable }) => {
+  const missing = [...new Set([...Object.keys(disks), ...pools])]
+    .filter((pool) => pool !== LOCAL_POOL && !Object.hasOwn(allocatable.disks, pool))
+    .sort();
+  return missing.length === 0
+    ? undefined
+    : `has no ${plural("storage pool", missing.length)} ${missing.join(", ")}`;
+};
+
+const imageIsAccepted: Filter = (request, { images }) => {
+  const refused = images.find((image) => request.images.includes(image.uid) && isPermanentRefusal(image));
   return refused === undefined ? undefined : `refused the image (${refused.reason ?? "Failed"})`;
 };
 
-const cpusAreFree: Filter = ({ vcpus }, { allocatable, allocated }) =>
+const imageIsWithinReach: Filter = ({ unreachableImages }, { images }) => {
+  const missing = unreachableImages.find(
+    ({ uid }) => !images.some((image) => image.uid === uid && image.state === "Ready"),
+  );
+  return missing && `cannot fetch the image from ${missing.nodeName}, which gives no sign of life`;
+};
+
+const cpusAreFree: RoomFilter = ({ vcpus }, { allocatable, allocated }) =>
   allocated.vcpus + vcpus <= allocatable.vcpus
     ? undefined
     : `has too few virtual CPUs free for ${vcpus} (it gives out ${allocatable.vcpus} in all)`;
 
-const memoryIsFree: Filter = ({ memoryMiB }, { allocatable, allocated }) =>
+const memoryIsFree: RoomFilter = ({ memoryMiB }, { allocatable, allocated }) =>
   allocated.memoryMiB + memoryMiB <= allocatable.memoryMiB
     ? undefined
     : `has too little memory free for ${memoryMiB} MiB (it gives out ${allocatable.memoryMiB} MiB in all)`;
 
-const diskIsFree: Filter = ({ diskMiB }, { allocatable, allocated }) =>
-  allocated.diskMiB + diskMiB <= allocatable.diskMiB
-    ? undefined
-    : `has too little disk free for ${diskMiB} MiB (it gives out ${allocatable.diskMiB} MiB in all)`;
+const diskIsFree: RoomFilter = ({ disks }, { allocatable, allocated }) => {
+  const isFull = ([pool, sizeMiB]: readonly [string, number]): boolean =>
+    (allocated.disks[pool] ?? 0) + sizeMiB > (allocatable.disks[pool] ?? 0);
+  const full = Object.entries(disks).sort().find(isFull);
+  if (full === undefined) return undefined;
+  const [pool, sizeMiB] = full;
+  const where = pool === LOCAL_POOL ? "" : ` in storage pool ${pool}`;
+  return `has too little disk free${where} for ${sizeMiB} MiB (it gives out ${allocatable.disks[pool] ?? 0} MiB in all)`;
+};
 
 const plural = (noun: string, count: number): string => (count === 1 ? noun : `${noun}s`);
 
 /** In the order in which their answers help most: what rules a node out for good comes before what is full today. */
 export const filters = {
+  dataIsHere,
   nodeIsReady,
   nodeIsSchedulable,
   zoneMatches,
   labelsMatch,
   firmwareIsInstalled,
+  tpmIsInstalled,
+  storagePoolsAreThere,
   imageIsAccepted,
+  imageIsWithinReach,
   cpusAreFree,
   memoryIsFree,
   diskIsFree,

@@ -1,4 +1,4 @@
-import type { Candidate, PlacementRequest, Resources } from "./types.ts";
+import type { Candidate, PlacementRequest } from "./types.ts";
 
 /** How good a node would be for the machine, from 0 (worst) to 1 (best). Asked only of nodes that fit. */
 type Score = (request: PlacementRequest, node: Candidate) => number;
@@ -7,17 +7,20 @@ type Score = (request: PlacementRequest, node: Candidate) => number;
 const leavesRoom: Score = (request, node) =>
   (freeShare("vcpus", request, node) + freeShare("memoryMiB", request, node)) / 2;
 
-const freeShare = (resource: keyof Resources, request: PlacementRequest, node: Candidate): number => {
+const freeShare = (resource: "vcpus" | "memoryMiB", request: PlacementRequest, node: Candidate): number => {
   const total = node.allocatable[resource];
   if (total === 0) return 0;
   return Math.max(0, (total - node.allocated[resource] - request[resource]) / total);
 };
 
-/** The image need not be fetched first; one under way is half as good. */
-const holdsImage: Score = ({ imageUid }, { images }) => {
-  const state = images.find((image) => image.uid === imageUid)?.state;
-  if (state === "Ready") return 1;
-  return state === "Fetching" ? 0.5 : 0;
+/** Images need not be fetched first; one under way is half as good. */
+const holdsImage: Score = (request, { images }) => {
+  const shares = request.images.map((uid) => {
+    const state = images.find((image) => image.uid === uid)?.state;
+    if (state === "Ready") return 1;
+    return state === "Fetching" ? 0.5 : 0;
+  });
+  return shares.reduce<number>((sum, share) => sum + share, 0) / Math.max(shares.length, 1);
 };
 
 /** An emulated guest is about ten times slower. */

@@ -1,20 +1,43 @@
 import type { CachedImageStatus, Hypervisor } from "../../api/hypervisor.ts";
 import type { Acceleration } from "../../api/hypervisor.ts";
+import { LOCAL_POOL } from "../../api/storage-pool.ts";
 import type { Firmware } from "../../api/virtual-machine.ts";
 
 /** What a machine takes of a node for as long as it exists, running or not. */
 export interface Resources {
   readonly vcpus: number;
   readonly memoryMiB: number;
-  readonly diskMiB: number;
+  /** Disk in MiB, by storage pool. */
+  readonly disks: Readonly<Record<string, number>>;
 }
 
 /** What a machine asks of its node. */
 export interface PlacementRequest extends Resources {
-  readonly imageUid: string;
+  /** UIDs of the images that it starts from or has as CD-ROMs. */
+  readonly images: readonly string[];
+  /** Those of images that only nodes have that hold them by now, and why. */
+  readonly unreachableImages: readonly UnreachableImage[];
+  /** Storage pools that it needs beside those of disks. */
+  readonly pools: readonly string[];
+  /** Data that the machine has to go to; absent when there are none. */
+  readonly data?: DataPlace | undefined;
   readonly firmware: Firmware;
+  readonly tpm: boolean;
   readonly availabilityZone?: string | undefined;
   readonly nodeSelector: Readonly<Record<string, string>>;
+}
+
+/** An image that is made out of a disk, and whose node gives no sign of life. */
+export interface UnreachableImage {
+  readonly uid: string;
+  readonly nodeName: string;
+}
+
+/** A disk that is on one node only. */
+export interface DataPlace {
+  readonly nodeName: string;
+  /** Which disk, for example "Volume data". */
+  readonly what: string;
 }
 
 /** Does the node take machines? `message` says why not. */
@@ -29,7 +52,8 @@ export interface Candidate {
   readonly zone?: string | undefined;
   readonly acceleration?: Acceleration | undefined;
   readonly firmwares: readonly Firmware[];
-  /** What may be given out in all, overcommit included. */
+  readonly tpm: boolean;
+  /** What may be given out in all, overcommit included; of disks, all storage pools that the node has. */
   readonly allocatable: Resources;
   /** What is given out: to machines placed here, and to those whose placement is being written. */
   readonly allocated: Resources;
@@ -46,24 +70,44 @@ export type Placement =
   | { readonly kind: "placed"; readonly node: string; readonly considered: number; readonly fitting: number }
   | { readonly kind: "unschedulable"; readonly rejections: readonly Rejection[] };
 
-export const noResources: Resources = { vcpus: 0, memoryMiB: 0, diskMiB: 0 };
+export const noResources: Resources = { vcpus: 0, memoryMiB: 0, disks: {} };
 
 export const addResources = (a: Resources, b: Resources): Resources => ({
   vcpus: a.vcpus + b.vcpus,
   memoryMiB: a.memoryMiB + b.memoryMiB,
-  diskMiB: a.diskMiB + b.diskMiB,
+  disks: addDisks(a.disks, b.disks, 1),
 });
 
 export const subtractResources = (a: Resources, b: Resources): Resources => ({
   vcpus: a.vcpus - b.vcpus,
   memoryMiB: a.memoryMiB - b.memoryMiB,
-  diskMiB: a.diskMiB - b.diskMiB,
+  disks: addDisks(a.disks, b.disks, -1),
 });
+
+/** Pools of which nothing is left are left out, so that what is equal looks equal. */
+const addDisks = (
+  a: Resources["disks"],
+  b: Resources["disks"],
+  sign: 1 | -1,
+): Readonly<Record<string, number>> => {
+  const pools = [...new Set([...Object.keys(a), ...Object.keys(b)])];
+  const sums = pools.map((pool) => [pool, (a[pool] ?? 0) + sign * (b[pool] ?? 0)] as const);
+  return Object.fromEntries(sums.filter(([, sum]) => sum !== 0));
+};
 
 const READY = "Ready";
 
-/** The scheduler's view of a Hypervisor. */
-export const candidateOf = (hypervisor: Hypervisor, allocated: Resources): Candidate => {
+/**
+ * The scheduler's view of a Hypervisor.
+ *
+ * @param allocated to machines and Volumes of this node
+ * @param allocatedIn to those of all nodes, in MiB: of a shared pool, all count
+ */
+export const candidateOf = (
+  hypervisor: Hypervisor,
+  allocated: Resources,
+  allocatedIn: (pool: string) => number = () => 0,
+): Candidate => {
   const { metadata, spec, status } = hypervisor;
   return {
     name: metadata.name,
@@ -73,10 +117,19 @@ export const candidateOf = (hypervisor: Hypervisor, allocated: Resources): Candi
     zone: status?.zone,
     acceleration: status?.acceleration,
     firmwares: status?.firmwares ?? [],
+    tpm: status?.tpm ?? false,
     allocatable: allocatableOf(hypervisor),
-    allocated,
+    allocated: { ...allocated, disks: { ...allocated.disks, ...sharedDisks(hypervisor, allocatedIn) } },
     images: status?.images ?? [],
   };
+};
+
+const sharedDisks = (
+  { status }: Hypervisor,
+  allocatedIn: (pool: string) => number,
+): Readonly<Record<string, number>> => {
+  const shared = (status?.storagePools ?? []).filter((pool) => pool.shared);
+  return Object.fromEntries(shared.map(({ name }) => [name, allocatedIn(name)]));
 };
 
 const readinessOf = ({ status }: Hypervisor): Readiness => {
@@ -93,6 +146,9 @@ const allocatableOf = ({ spec, status }: Hypervisor): Resources => {
   return {
     vcpus: Math.floor((capacity.cpus * spec.cpuOvercommitPercent) / 100),
     memoryMiB: Math.floor((capacity.memoryMiB * spec.memoryOvercommitPercent) / 100),
-    diskMiB: capacity.diskMiB,
+    disks: {
+      ...Object.fromEntries((status?.storagePools ?? []).map((pool) => [pool.name, pool.capacityMiB])),
+      [LOCAL_POOL]: capacity.diskMiB,
+    },
   };
 };

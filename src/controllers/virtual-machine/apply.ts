@@ -59,18 +59,18 @@ const executors: Executors = {
  * before it has made, so that the whole is one transaction in effect: whatever
  * comes between ends it with a conflict, and everything is looked at anew.
  *
- * Must be called in the same turn of the event loop as decide(): the placement
- * is held before anything is awaited.
+ * Must be called in the same turn of the event loop as decide(): what is given
+ * out is held before anything is awaited.
  */
 export const applyMachine = async (
   effects: MachineEffects,
   machine: VirtualMachine,
-  { placement, steps }: MachineDecision,
+  { reserve, steps }: MachineDecision,
   signal: AbortSignal,
 ): Promise<void> => {
   const { reservations } = effects;
   const { uid } = machine.metadata;
-  if (placement !== undefined && reservations.find(uid) === undefined) reservations.hold(uid, placement);
+  if (reserve !== undefined && reservations.find(uid) === undefined) reservations.hold(uid, reserve);
   let current: VirtualMachine | undefined = machine;
   try {
     for (const step of steps) {

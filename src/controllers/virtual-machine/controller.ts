@@ -4,7 +4,9 @@ import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { KeyPair } from "../../api/key-pair.ts";
 import type { Network } from "../../api/network.ts";
 import type { SecurityGroup } from "../../api/security-group.ts";
+import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
+import type { Volume } from "../../api/volume.ts";
 import {
   type Change,
   type Clock,
@@ -20,11 +22,15 @@ import { createLedger } from "./ledger.ts";
 import { observeMachine } from "./observe.ts";
 import { createReservations } from "./reservations.ts";
 import {
+  machinesAfterFlavor,
   machinesAfterGroup,
   machinesAfterHypervisor,
+  machinesAfterImage,
   machinesAfterMachine,
   machinesAfterNetwork,
   machinesAfterReference,
+  machinesAfterSnapshot,
+  machinesAfterVolume,
 } from "./watches.ts";
 
 const WORKERS = 8;
@@ -38,7 +44,7 @@ export const createVirtualMachineController = (context: ControllerContext): Cont
   const reservations = createReservations();
   const memory = {
     reservations,
-    ledger: createLedger(stores.virtualMachines, reservations),
+    ledger: createLedger(stores, reservations),
     seenForMs: acquaintance(stores, clock),
   };
   return createController({
@@ -70,13 +76,12 @@ const watchesOf = (stores: Stores) =>
       map: (change: Change<Hypervisor>) => machinesAfterHypervisor(stores, change),
     },
     { store: stores.networks, map: (change: Change<Network>) => machinesAfterNetwork(stores, change) },
+    { store: stores.images, map: (change: Change<Image>) => machinesAfterImage(stores, change) },
+    { store: stores.flavors, map: (change: Change<Flavor>) => machinesAfterFlavor(stores, change) },
+    { store: stores.volumes, map: (change: Change<Volume>) => machinesAfterVolume(stores, change) },
     {
-      store: stores.images,
-      map: machinesAfterReference<Image>(stores, ({ spec }, name) => spec.image === name),
-    },
-    {
-      store: stores.flavors,
-      map: machinesAfterReference<Flavor>(stores, ({ spec }, name) => spec.flavor === name),
+      store: stores.virtualMachineSnapshots,
+      map: (change: Change<VirtualMachineSnapshot>) => machinesAfterSnapshot(stores, change),
     },
     {
       store: stores.keyPairs,

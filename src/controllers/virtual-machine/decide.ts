@@ -4,22 +4,21 @@ import { type Announcement, announceTrouble } from "../announce.ts";
 import { isLost } from "../hypervisor/status.ts";
 import type { SchedulingResult } from "../metrics.ts";
 import { isSameStatus } from "../status-writer.ts";
-import { findViolations, securityGroupsExist } from "./checks.ts";
+import { findViolations } from "./checks.ts";
 import type { MachineFacts, PlacedFacts, UnplacedFacts } from "./observe.ts";
 import { choosePlacement } from "./placement.ts";
-import type { Placement } from "./reservations.ts";
+import type { Placement, Reserved } from "./reservations.ts";
+import { chooseResize, describeSize, type ResizeChoice, UNREADABLE_MACHINES } from "./resize.ts";
+import { type OwnStatus, RESIZE_PENDING, saysStanding, standingStatus, storedStatus } from "./standing.ts";
 import {
   blockedStatus,
   type MachineStatus,
   NODE_LOST,
   nodeLost,
-  type OwnStatus,
   placedStatus,
   provisioning,
-  regroupedStatus,
   spokenStatus,
   unschedulableStatus,
-  type Voice,
 } from "./status.ts";
 
 export type MachineStep =
@@ -32,7 +31,7 @@ export interface MachineDecision {
   /** In this order; a later one is not taken when an earlier one fails. */
   readonly steps: readonly MachineStep[];
   /** To be held before anything else happens, so that nobody else is given the same. */
-  readonly placement?: Placement;
+  readonly reserve?: Reserved;
   /** Look again after this time, in ms, if nothing changes before. */
   readonly requeueAfterMs?: number;
   /** For the metrics, when it was tried to place the machine. */
@@ -75,7 +74,7 @@ const decidePlacement = (facts: UnplacedFacts, now: Date): MachineDecision => {
   if (unreadableMachines > 0) {
     const status = unschedulableStatus(
       machine,
-      "UnreadableMachines",
+      UNREADABLE_MACHINES,
       unreadableMessage(unreadableMachines),
       now,
     );
@@ -92,7 +91,7 @@ const unreadableMessage = (count: number): string =>
 
 /** The finalizer comes first: from the moment the allocation is written something may exist on the node. */
 const place = (machine: VirtualMachine, placement: Placement, now: Date): MachineDecision => ({
-  placement,
+  reserve: placement,
   result: "placed",
   steps: [
     ...holdFinalizer(machine),
@@ -114,26 +113,48 @@ const letGo = (machine: VirtualMachine): MachineDecision =>
 const decideCustody = (facts: PlacedFacts, now: Date): MachineDecision => {
   const { machine, nodeName, hypervisor } = facts;
   const finalizer = holdFinalizer(machine);
-  const speak = (voice: Voice): MachineDecision => {
-    const { steps } = say(machine, spokenStatus(machine, voice, now));
-    return { steps: [...finalizer, ...steps] };
+  const isSilent = hypervisor === undefined || isLost(hypervisor);
+  if (isSilent) {
+    const message = hypervisor === undefined ? nodeRemovedMessage(nodeName) : nodeSilentMessage(nodeName);
+    const status = spokenStatus(machine, nodeLost("Unknown", message), storedStatus(machine), now);
+    return { steps: [...finalizer, ...say(machine, status).steps] };
+  }
+  // When a lost node is back, its agent sees words that are not its own, and says its own again. Until
+  // then nothing else is said: the controller's own Ready would be taken back with it, and none be left.
+  const isAgents = isSpokenForByAgent(facts);
+  if (isAgents && findCondition(machine.status?.conditions, "Ready")?.reason === NODE_LOST)
+    return { steps: finalizer };
+  const resize = chooseResize(facts);
+  const own = standingStatus(facts, resize, now);
+  const writes = isAgents
+    ? tell(machine, own)
+    : say(machine, spokenStatus(machine, provisioning(nodeName), own, now)).steps;
+  return {
+    steps: [...finalizer, ...writes, ...(writes.length > 0 ? announceResize(machine, resize) : [])],
+    ...(resize.kind === "granted" && writes.length > 0 && { reserve: resize.resize }),
+    ...(resize.kind === "pending" &&
+      resize.reason === UNREADABLE_MACHINES && { requeueAfterMs: UNREADABLE_RETRY_MS }),
   };
-  if (hypervisor === undefined) return speak(nodeLost("Unknown", nodeRemovedMessage(nodeName)));
-  if (isLost(hypervisor)) return speak(nodeLost("Unknown", nodeSilentMessage(nodeName)));
-  // When a lost node is back, its agent sees words that are not its own, and says its own again.
-  if (isSpokenForByAgent(facts)) return { steps: [...finalizer, ...tellOfGroups(facts, now)] };
-  return speak(provisioning(nodeName));
 };
 
-/**
- * Groups may change as long as the machine lives. Not while a Ready of the
- * controller's own still stands: it would be taken back, and none be left.
- */
-const tellOfGroups = (facts: PlacedFacts, now: Date): readonly MachineStep[] => {
-  const { machine } = facts;
-  if (findCondition(machine.status?.conditions, "Ready")?.reason === NODE_LOST) return [];
-  const status = regroupedStatus(machine, securityGroupsExist(facts), now);
-  return status === undefined ? [] : [{ kind: "apply-status", status }];
+/** What the controller alone says; what the agent says is left out, and stays. */
+const tell = (machine: VirtualMachine, own: OwnStatus): readonly MachineStep[] =>
+  saysStanding(machine, own) ? [] : [{ kind: "apply-status", status: own }];
+
+const announceResize = ({ status }: VirtualMachine, resize: ResizeChoice): readonly MachineStep[] => {
+  switch (resize.kind) {
+    case "none":
+      return [];
+    case "granted": {
+      const message = `The machine is given ${describeSize(resize.resize.size)}.`;
+      return [announce({ type: "Normal", reason: "Resized", message })];
+    }
+    case "pending": {
+      const { reason, message } = resize;
+      const isNews = findCondition(status?.conditions, RESIZE_PENDING)?.message !== message;
+      return isNews ? [announce({ type: "Warning", reason, message })] : [];
+    }
+  }
 };
 
 const isSpokenForByAgent = ({ machine, nodeName }: PlacedFacts): boolean =>
@@ -153,7 +174,7 @@ const decideRelease = (facts: PlacedFacts, now: Date): MachineDecision => {
   if (isSpokenForByAgent(facts) && isTrue(machine.status?.conditions, "Released")) return letGo(machine);
   if (!isLost(hypervisor)) return nothing;
   const message = `Node ${nodeName} gives no sign of life, so that the guest cannot be removed. It is removed when the node is back. If the node is gone for good, delete Hypervisor ${nodeName}.`;
-  return say(machine, spokenStatus(machine, nodeLost("Terminating", message), now));
+  return say(machine, spokenStatus(machine, nodeLost("Terminating", message), storedStatus(machine), now));
 };
 
 /** The administrator has deleted the Hypervisor: the node is gone for good, and what was on it. */
@@ -183,7 +204,7 @@ const announce = (announcement: Announcement): MachineStep => ({ kind: "announce
 const saysAlready = ({ status }: VirtualMachine, wanted: MachineStatus): boolean => {
   if (status === undefined) return false;
   const { nodeName, allocation, observedGeneration, printableStatus } = status;
-  const types = new Set(wanted.conditions.map(({ type }) => type));
+  const types = new Set([RESIZE_PENDING, ...wanted.conditions.map(({ type }) => type)]);
   // A Stalled of the controller's own has to go; on a placed machine it is the agent's.
   if (status.nodeName === undefined) types.add("Stalled");
   const conditions = [...types].flatMap((type) => findCondition(status.conditions, type) ?? []);

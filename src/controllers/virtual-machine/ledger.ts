@@ -1,13 +1,18 @@
-import type { VirtualMachine } from "../../api/virtual-machine.ts";
+import type { VirtualMachine, VirtualMachineAllocation } from "../../api/virtual-machine.ts";
+import type { Volume } from "../../api/volume.ts";
 import type { Store } from "../../kube/index.ts";
 import { parseAddress } from "../../api/ipv4.ts";
+import { parseQuantity } from "../../api/quantity.ts";
 import { addResources, noResources, type Resources, subtractResources } from "../scheduler/types.ts";
 import { BY_UID } from "../stores.ts";
-import type { Placement, Reservations } from "./reservations.ts";
+import type { Reservations } from "./reservations.ts";
+import { resourcesOf } from "./size.ts";
 
-/** What machines have been given, at one moment. */
+/** What machines and Volumes have been given, at one moment. */
 export interface Usage {
   resourcesOn(node: string): Resources;
+  /** Disk given out in storage pools of that name, on all nodes, in MiB. */
+  diskIn(pool: string): number;
   hasAddress(network: string, address: bigint): boolean;
   /** May a machine send from it beside its own? Several may share one. */
   isAllowedAddress(network: string, address: bigint): boolean;
@@ -26,23 +31,30 @@ export interface Ledger {
   usage(): Usage;
 }
 
-/** Make it before the store is run, or over a store in sync. */
-export const createLedger = (machines: Store<VirtualMachine>, reservations: Reservations): Ledger => {
+interface LedgerStores {
+  readonly virtualMachines: Store<VirtualMachine>;
+  readonly volumes: Store<Volume>;
+}
+
+/** Make it before the stores are run, or over stores in sync. */
+export const createLedger = (
+  { virtualMachines: machines, volumes }: LedgerStores,
+  reservations: Reservations,
+): Ledger => {
   const shown = new Count();
-  for (const machine of machines.list()) shown.change(machine, 1);
-  machines.onChange(({ before, after, unreadable }) => {
-    if (unreadable) return;
-    if (before !== undefined) shown.change(before, -1);
-    if (after !== undefined) shown.change(after, 1);
-  });
+  follow(machines, (machine, sign) => shown.addMachine(machine, sign));
+  follow(volumes, (volume, sign) => shown.addVolume(volume, sign));
   return {
     usage: () => {
       reservations.settle((vmUid) => machines.byIndex(BY_UID, vmUid)[0]);
       const reserved = new Count();
-      for (const { nodeName, allocation } of reservations.list().values())
-        reserved.add(nodeName, allocation, 1);
+      for (const held of reservations.list().values()) {
+        reserved.addResources(held.nodeName, held.kind === "placement" ? held.resources : held.growth, 1);
+        if (held.kind === "placement") reserved.addInterfaces(held.allocation.interfaces, 1);
+      }
       return {
         resourcesOn: (node) => addResources(shown.resourcesOn(node), reserved.resourcesOn(node)),
+        diskIn: (pool) => shown.diskIn(pool) + reserved.diskIn(pool),
         hasAddress: (network, address) =>
           shown.hasAddress(network, address) || reserved.hasAddress(network, address),
         isAllowedAddress: (network, address) =>
@@ -54,10 +66,24 @@ export const createLedger = (machines: Store<VirtualMachine>, reservations: Rese
   };
 };
 
+/** Counts what is there and what comes, and takes back what goes. */
+const follow = <T extends VirtualMachine | Volume>(
+  store: Store<T>,
+  add: (object: T, sign: 1 | -1) => void,
+): void => {
+  for (const object of store.list()) add(object, 1);
+  store.onChange(({ before, after, unreadable }) => {
+    if (unreadable) return;
+    if (before !== undefined) add(before, -1);
+    if (after !== undefined) add(after, 1);
+  });
+};
+
 /** Sums. Addresses are counted, not only known, so that the end of one of two holders does not free them. */
 class Count {
   readonly macAddresses = new Map<string, number>();
   readonly #nodes = new Map<string, Resources>();
+  readonly #pools = new Map<string, number>();
   readonly #networks = new Map<string, Map<bigint, number>>();
   readonly #allowed = new Map<string, Map<bigint, number>>();
 
@@ -73,14 +99,33 @@ class Count {
     return this.#allowed.get(network)?.has(address) ?? false;
   }
 
-  /** @param sign 1: the machine is there, -1: it is not any more */
-  change({ status }: VirtualMachine, sign: 1 | -1): void {
-    if (status?.allocation !== undefined) this.add(status.nodeName ?? "", status.allocation, sign);
+  diskIn(pool: string): number {
+    return this.#pools.get(pool) ?? 0;
   }
 
-  add(nodeName: string, { flavor, interfaces }: Placement["allocation"], sign: 1 | -1): void {
+  /** @param sign 1: the machine is there, -1: it is not any more */
+  addMachine({ status }: VirtualMachine, sign: 1 | -1): void {
+    if (status?.allocation === undefined) return;
+    const { flavor, pool, interfaces } = status.allocation;
+    this.addResources(status.nodeName ?? "", resourcesOf(flavor, pool), sign);
+    this.addInterfaces(interfaces, sign);
+  }
+
+  /** A Volume takes room from the moment that it has a node. */
+  addVolume(volume: Volume, sign: 1 | -1): void {
+    const nodeName = volume.status?.nodeName;
+    if (nodeName === undefined) return;
+    const disks = { [volume.spec.pool]: volumeSizeMiB(volume) };
+    this.addResources(nodeName, { ...noResources, disks }, sign);
+  }
+
+  addResources(nodeName: string, resources: Resources, sign: 1 | -1): void {
     const combine = sign === 1 ? addResources : subtractResources;
-    this.#nodes.set(nodeName, combine(this.resourcesOn(nodeName), flavor));
+    this.#nodes.set(nodeName, combine(this.resourcesOn(nodeName), resources));
+    for (const [pool, sizeMiB] of Object.entries(resources.disks)) tally(this.#pools, pool, sign * sizeMiB);
+  }
+
+  addInterfaces(interfaces: VirtualMachineAllocation["interfaces"], sign: 1 | -1): void {
     for (const { network, address, macAddress, allowedAddresses } of interfaces) {
       tally(countsOf(this.#networks, network), parseAddress(address), sign);
       for (const allowed of allowedAddresses)
@@ -90,14 +135,20 @@ class Count {
   }
 }
 
+const MIB = 2 ** 20;
+
+/** What the Volume takes, or will when it has grown. */
+export const volumeSizeMiB = ({ spec, status }: Volume): number =>
+  Math.max(status?.sizeMiB ?? 0, Math.ceil(parseQuantity(spec.size) / MIB));
+
 const countsOf = (networks: Map<string, Map<bigint, number>>, network: string): Map<bigint, number> => {
   const counts = networks.get(network) ?? new Map<bigint, number>();
   networks.set(network, counts);
   return counts;
 };
 
-const tally = <K>(counts: Map<K, number>, key: K, sign: 1 | -1): void => {
-  const count = (counts.get(key) ?? 0) + sign;
+const tally = <K>(counts: Map<K, number>, key: K, change: number): void => {
+  const count = (counts.get(key) ?? 0) + change;
   if (count === 0) counts.delete(key);
   else counts.set(key, count);
 };

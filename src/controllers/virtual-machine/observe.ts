@@ -3,32 +3,45 @@ import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { Image } from "../../api/image.ts";
 import type { KeyPair } from "../../api/key-pair.ts";
 import type { Network } from "../../api/network.ts";
-import { parseAddress } from "../../api/ipv4.ts";
 import type { SecurityGroup } from "../../api/security-group.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
+import { isShared, type SourceFacts } from "../disk-source/judge.ts";
+import { observeSource } from "../disk-source/observe.ts";
 import type { NodeReport } from "../image/judge.ts";
 import { reportsOf } from "../image/observe.ts";
-import { chooseMacAddress } from "../ipam/mac.ts";
-import { addressPool, lowestFreeAddress } from "../ipam/pool.ts";
+import { findImage } from "../image/visible.ts";
 import { type Candidate, candidateOf } from "../scheduler/types.ts";
-import type { Placement, Reservations } from "./reservations.ts";
+import type { CdromUse, VolumeUse } from "./attachments.ts";
 import type { Ledger, Usage } from "./ledger.ts";
+import { type NetworkUse, observeNetworkUse } from "./network-use.ts";
+import type { Placement, Reservations, Resize } from "./reservations.ts";
+
+export type { NetworkUse } from "./network-use.ts";
+
+/** What both a machine that waits and one on a node are looked at for. */
+interface CommonFacts {
+  readonly machine: VirtualMachine;
+  /** The one that the root disk starts as; undefined also when the machine may not use it. */
+  readonly image: Image | undefined;
+  readonly flavor: Flavor | undefined;
+  readonly cdroms: readonly CdromUse[];
+  readonly volumes: readonly VolumeUse[];
+  /** Those that the machine names. */
+  readonly securityGroups: readonly NamedGroup[];
+}
 
 /** A machine without a node, and all that its placement depends on. */
-export interface UnplacedFacts {
+export interface UnplacedFacts extends CommonFacts {
   readonly kind: "unplaced";
-  readonly machine: VirtualMachine;
-  readonly image: Image | undefined;
   readonly imageReports: readonly NodeReport[];
-  readonly flavor: Flavor | undefined;
+  /** The disk that the root disk is a copy of; undefined when it starts as an image. */
+  readonly source: SourceFacts | undefined;
   readonly keyPairs: readonly { readonly name: string; readonly keyPair: KeyPair | undefined }[];
   readonly networks: readonly NetworkUse[];
   /** All Networks, to see whether one overlaps another. */
   readonly allNetworks: readonly Network[];
-  /** Those that the machine names. */
-  readonly securityGroups: readonly NamedGroup[];
   readonly nodes: readonly Candidate[];
   /** A placement that was decided before and may have been written. */
   readonly reserved: Placement | undefined;
@@ -43,28 +56,18 @@ export interface NamedGroup {
   readonly group: SecurityGroup | undefined;
 }
 
-export interface NetworkUse {
-  readonly name: string;
-  readonly network: Network | undefined;
-  /** The lowest address that nobody has; undefined when there is none, or no Network. */
-  readonly freeAddress: string | undefined;
-  /** The hardware address that the machine would have in it. */
-  readonly macAddress: string;
-  /** Further addresses that the machine may send from. */
-  readonly allowedAddresses: readonly string[];
-  /** Those of allowedAddresses that another machine was given as its own. */
-  readonly takenAddresses: readonly string[];
-}
-
 /** A machine on a node. */
-export interface PlacedFacts {
+export interface PlacedFacts extends CommonFacts {
   readonly kind: "placed";
-  readonly machine: VirtualMachine;
   readonly nodeName: string;
   /** Undefined when there is none of that name. */
   readonly hypervisor: Hypervisor | undefined;
-  /** Those that the machine names. */
-  readonly securityGroups: readonly NamedGroup[];
+  /** The same node with what it has given out. */
+  readonly node: Candidate | undefined;
+  /** A change of size that was decided before and may have been written. */
+  readonly reserved: Resize | undefined;
+  /** Machines that exist and cannot be understood: what they were given is not known. */
+  readonly unreadableMachines: number;
 }
 
 export type MachineFacts = UnplacedFacts | PlacedFacts;
@@ -82,58 +85,92 @@ export const observeMachine = (stores: Stores, memory: Memory, key: ObjectKey): 
   const machine = stores.virtualMachines.get(key);
   if (machine === undefined) return undefined;
   const nodeName = machine.status?.nodeName;
-  if (nodeName === undefined) return observeUnplaced(stores, memory, machine);
-  const hypervisor = stores.hypervisors.get({ name: nodeName });
-  return { kind: "placed", machine, nodeName, hypervisor, securityGroups: groupsOf(stores, machine) };
+  return nodeName === undefined
+    ? observeUnplaced(stores, memory, machine)
+    : observePlaced(stores, memory, machine, nodeName);
 };
 
-const groupsOf = (stores: Stores, { metadata, spec }: VirtualMachine): readonly NamedGroup[] =>
-  spec.securityGroups.map((name) => ({
-    name,
-    group: stores.securityGroups.get({ namespace: metadata.namespace, name }),
-  }));
+const observePlaced = (
+  stores: Stores,
+  memory: Memory,
+  machine: VirtualMachine,
+  nodeName: string,
+): PlacedFacts => {
+  const hypervisor = stores.hypervisors.get({ name: nodeName });
+  const usage = memory.ledger.usage();
+  const reserved = memory.reservations.find(machine.metadata.uid);
+  return {
+    kind: "placed",
+    machine,
+    nodeName,
+    hypervisor,
+    node: hypervisor && nodeOf(hypervisor, usage),
+    reserved: reserved?.kind === "resize" ? reserved : undefined,
+    unreadableMachines: stores.virtualMachines.unreadable().length,
+    ...(machine.metadata.deletionTimestamp === undefined ? observeCommon(stores, machine) : nothingMore),
+  };
+};
+
+/** A machine that leaves must not be held up by an object that cannot be understood. */
+const nothingMore = { image: undefined, flavor: undefined, cdroms: [], volumes: [], securityGroups: [] };
 
 const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine): UnplacedFacts => {
   const { namespace, uid } = machine.metadata;
   const { spec } = machine;
   const usage = memory.ledger.usage();
-  const image = spec.image === undefined ? undefined : stores.images.get({ namespace, name: spec.image });
+  const reserved = memory.reservations.find(uid);
+  const common = observeCommon(stores, machine);
   const hypervisors = stores.hypervisors.list();
   return {
     kind: "unplaced",
     machine,
-    image,
-    imageReports: image === undefined ? [] : reportsOf(image, hypervisors),
-    flavor: spec.flavor === undefined ? undefined : stores.flavors.get({ name: spec.flavor }),
+    ...common,
+    imageReports: common.image === undefined ? [] : reportsOf(common.image, hypervisors),
+    source: spec.source === undefined ? undefined : observeSource(stores, namespace, spec.source),
     keyPairs: spec.keyPairs.map((name) => ({ name, keyPair: stores.keyPairs.get({ namespace, name }) })),
     networks: spec.networks.map((wanted) => observeNetworkUse(stores, usage, uid, wanted)),
     allNetworks: stores.networks.list(),
-    securityGroups: groupsOf(stores, machine),
-    nodes: hypervisors.map((hypervisor) =>
-      candidateOf(hypervisor, usage.resourcesOn(hypervisor.metadata.name)),
-    ),
-    reserved: memory.reservations.find(uid),
+    nodes: hypervisors.map((hypervisor) => nodeOf(hypervisor, usage)),
+    reserved: reserved?.kind === "placement" ? reserved : undefined,
     unreadableMachines: stores.virtualMachines.unreadable().length,
     seenForMs: memory.seenForMs(uid),
   };
 };
 
-const observeNetworkUse = (
-  stores: Stores,
-  usage: Usage,
-  vmUid: string,
-  { name, allowedAddresses }: VirtualMachine["spec"]["networks"][number],
-): NetworkUse => {
-  const network = stores.networks.get({ name });
-  const wanted = new Set(allowedAddresses.map(parseAddress));
-  const isTaken = (address: bigint): boolean =>
-    wanted.has(address) || usage.hasAddress(name, address) || usage.isAllowedAddress(name, address);
+const nodeOf = (hypervisor: Hypervisor, usage: Usage): Candidate =>
+  candidateOf(hypervisor, usage.resourcesOn(hypervisor.metadata.name), (pool) => usage.diskIn(pool));
+
+const observeCommon = (stores: Stores, machine: VirtualMachine): Omit<CommonFacts, "machine"> => {
+  const { spec, metadata } = machine;
+  const { namespace } = metadata;
   return {
-    name,
-    network,
-    freeAddress: network === undefined ? undefined : lowestFreeAddress(addressPool(network.spec), isTaken),
-    macAddress: chooseMacAddress(vmUid, name, (macAddress) => usage.hasMacAddress(macAddress)),
-    allowedAddresses,
-    takenAddresses: allowedAddresses.filter((address) => usage.hasAddress(name, parseAddress(address))),
+    image: imageOf(stores, machine),
+    flavor: spec.flavor === undefined ? undefined : stores.flavors.get({ name: spec.flavor }),
+    cdroms: spec.cdroms.map(({ image: name }) => cdromUse(stores, machine, name)),
+    volumes: spec.volumes.map(({ name }) => {
+      const volume = stores.volumes.get({ namespace, name });
+      const nodeName = volume?.status?.nodeName;
+      const node = nodeName === undefined ? undefined : stores.hypervisors.get({ name: nodeName });
+      return { name, volume, isShared: isShared(node, volume?.spec.pool) };
+    }),
+    securityGroups: spec.securityGroups.map((name) => ({
+      name,
+      group: stores.securityGroups.get({ namespace, name }),
+    })),
   };
+};
+
+const imageOf = (stores: Stores, { metadata, spec }: VirtualMachine): Image | undefined => {
+  const { image: name, imageNamespace } = spec;
+  if (name === undefined) return undefined;
+  const userNamespace = metadata.namespace ?? "";
+  return findImage((key) => stores.images.get(key), { name, imageNamespace, userNamespace });
+};
+
+/** What nodes say of an image counts until it is put in; to collect it costs a look at all of them. */
+const cdromUse = (stores: Stores, { metadata, status }: VirtualMachine, name: string): CdromUse => {
+  const image = stores.images.get({ namespace: metadata.namespace, name });
+  const isIn = status?.allocation?.cdroms?.some(({ uid }) => uid === image?.metadata.uid) ?? false;
+  const reports = image === undefined || isIn ? [] : reportsOf(image, stores.hypervisors.list());
+  return { name, image, reports };
 };

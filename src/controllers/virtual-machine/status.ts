@@ -1,8 +1,10 @@
-import { type Condition, findCondition, withTransitionTimes } from "../../api/condition.ts";
+import { type Condition, withTransitionTimes } from "../../api/condition.ts";
 import type { PrintableStatus, VirtualMachine } from "../../api/virtual-machine.ts";
 import { type Draft, draftOf, notReady, observed, stalled } from "../conditions.ts";
-import { type Prerequisite, prerequisites, type Violation } from "./checks.ts";
+import { type Prerequisite, prerequisites } from "./checks.ts";
 import type { Placement } from "./reservations.ts";
+import type { OwnStatus } from "./standing.ts";
+import type { Violation } from "./violation.ts";
 
 /**
  * What the controller says of a machine, as one server-side apply. Fields that
@@ -23,25 +25,26 @@ export interface MachineStatus {
 /** Reason of Ready=Unknown while the node gives no sign of life. */
 export const NODE_LOST = "NodeLost";
 
-const SCHEDULED = "Scheduled";
+export const SCHEDULED = "Scheduled";
 
-/** Conditions of the controller's own, which stay as they were when the machine was placed. */
-const ownConditions: readonly string[] = [...prerequisites, SCHEDULED];
+/** Reason of a prerequisite that nothing is to be said against. */
+export const VALID = "Valid";
 
 const satisfied: Readonly<Record<Prerequisite, string>> = {
-  ImageReady: "The image can be used.",
-  FlavorReady: "The flavor suits the image.",
+  ImageReady: "The images can be used.",
+  FlavorReady: "The size suits what the root disk starts as.",
   KeyPairsReady: "All key pairs that are asked for have a key.",
-  NetworkReady: "The network has an address for the machine.",
+  NetworkReady: "The networks have addresses for the machine.",
   SecurityGroupsReady: "All security groups that are named exist.",
+  VolumesReady: "All volumes that are named are the machine's.",
 };
 
 const prerequisiteDrafts = (violations: ReadonlyMap<Prerequisite, Violation>): readonly Draft[] =>
   prerequisites.map((type) => prerequisiteDraft(type, violations.get(type)));
 
-const prerequisiteDraft = (type: Prerequisite, violation: Violation | undefined): Draft =>
+export const prerequisiteDraft = (type: Prerequisite, violation: Violation | undefined): Draft =>
   violation === undefined
-    ? draftOf(type, "True", "Valid", satisfied[type])
+    ? draftOf(type, "True", VALID, satisfied[type])
     : draftOf(type, "False", violation.reason, violation.message);
 
 /** The machine is not placed, because something that it needs is not there or not right. */
@@ -110,51 +113,19 @@ export const nodeLost = (printableStatus: PrintableStatus, message: string): Voi
   ready: draftOf("Ready", "Unknown", NODE_LOST, message),
 });
 
-/** A placed machine's status with Ready in the controller's words; what it said before stays word for word. */
+/** A placed machine's status with Ready in the controller's words, and what the controller alone says. */
 export const spokenStatus = (
   machine: VirtualMachine,
   { printableStatus, ready }: Voice,
+  own: OwnStatus,
   now: Date,
 ): MachineStatus => {
-  const { status, metadata } = machine;
-  const observedGeneration = metadata.generation ?? 0;
-  const stored = ownConditions.flatMap((type) => findCondition(status?.conditions, type) ?? []);
+  const observedGeneration = machine.metadata.generation ?? 0;
   const drafts = [{ ...ready, observedGeneration }];
   return {
-    ...(status?.nodeName !== undefined && { nodeName: status.nodeName }),
-    ...(status?.allocation !== undefined && { allocation: status.allocation }),
+    ...own,
     observedGeneration,
     printableStatus,
-    conditions: [...withTransitionTimes(drafts, status?.conditions, now), ...stored],
-  };
-};
-
-/** What the controller alone says of a machine, whoever speaks for it. */
-export type OwnStatus = Pick<MachineStatus, "nodeName" | "allocation" | "conditions">;
-
-/**
- * The status of a machine that its agent speaks for, with what is to be said of
- * its groups, which may change at any time; undefined when it is said already.
- * What the agent says is left out, and stays.
- */
-export const regroupedStatus = (
-  machine: VirtualMachine,
-  violation: Violation | undefined,
-  now: Date,
-): OwnStatus | undefined => {
-  const { nodeName, allocation, conditions } = machine.status ?? {};
-  const draft = prerequisiteDraft("SecurityGroupsReady", violation);
-  const stored = findCondition(conditions, draft.type);
-  // A machine that was placed before there were groups: no news is good news.
-  if (stored === undefined && violation === undefined) return undefined;
-  if (stored?.status === draft.status && stored.reason === draft.reason && stored.message === draft.message)
-    return undefined;
-  const others = ownConditions
-    .filter((type) => type !== draft.type)
-    .flatMap((type) => findCondition(conditions, type) ?? []);
-  return {
-    ...(nodeName !== undefined && { nodeName }),
-    ...(allocation !== undefined && { allocation }),
-    conditions: [...others, ...observed(machine, [draft], now).conditions],
+    conditions: [...withTransitionTimes(drafts, machine.status?.conditions, now), ...own.conditions],
   };
 };

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
+import type { Volume } from "../../../src/api/volume.ts";
 import { parseAddress } from "../../../src/api/ipv4.ts";
 import { noResources } from "../../../src/controllers/scheduler/types.ts";
 import { createLedger, type Ledger } from "../../../src/controllers/virtual-machine/ledger.ts";
@@ -10,9 +11,9 @@ import { placement } from "./machine-facts.ts";
 import { allocationWith, machineWith, placedMachine, uidOf } from "./objects.ts";
 
 /** A store that a test changes by hand. */
-const createHandStore = (initial: readonly VirtualMachine[] = []) => {
+const createHandStore = <T extends VirtualMachine | Volume>(initial: readonly T[] = []) => {
   const objects = new Map(initial.map((machine) => [machine.metadata.name, machine]));
-  let listener: (change: Change<VirtualMachine>) => void = () => {};
+  let listener: (change: Change<T>) => void = () => {};
   const store = {
     list: () => [...objects.values()],
     byIndex: (_: string, uid: string) => [...objects.values()].filter(({ metadata }) => metadata.uid === uid),
@@ -20,10 +21,10 @@ const createHandStore = (initial: readonly VirtualMachine[] = []) => {
       listener = given;
       return () => {};
     },
-  } as unknown as Store<VirtualMachine>;
+  } as unknown as Store<T>;
   return {
     store,
-    set: (after: VirtualMachine): void => {
+    set: (after: T): void => {
       const before = objects.get(after.metadata.name);
       objects.set(after.metadata.name, after);
       listener({ key: keyOf(after), after, unreadable: false, ...(before && { before }) });
@@ -42,13 +43,18 @@ const createHandStore = (initial: readonly VirtualMachine[] = []) => {
   };
 };
 
+const withoutVolumes = (virtualMachines: Store<VirtualMachine>) => ({
+  virtualMachines,
+  volumes: createHandStore<Volume>().store,
+});
+
 const machineAt = (name: string, address: string, node = "node-1"): VirtualMachine =>
   placedMachine({ nodeName: node, allocation: allocationWith(address) }, { name, uid: uidOf(name) });
 
 const has = (ledger: Ledger, address: string): boolean =>
   ledger.usage().hasAddress("lan", parseAddress(address));
 
-const ONE = { vcpus: 1, memoryMiB: 512, diskMiB: 1024 };
+const ONE = { vcpus: 1, memoryMiB: 512, disks: { local: 1024 } };
 
 describe("The books", () => {
   test("tell addresses that machines may share from those that are a machine's own", () => {
@@ -66,7 +72,7 @@ describe("The books", () => {
         { name, uid: uidOf(name) },
       );
     const machines = createHandStore([sharing("a"), sharing("b")]);
-    const ledger = createLedger(machines.store, createReservations());
+    const ledger = createLedger(withoutVolumes(machines.store), createReservations());
     const isAllowed = (): boolean => ledger.usage().isAllowedAddress("lan", parseAddress("10.0.0.9"));
     machines.remove("a");
     expect([has(ledger, "10.0.0.9"), isAllowed()]).toEqual([false, true]);
@@ -75,7 +81,10 @@ describe("The books", () => {
   });
 
   test("know what was there before them", () => {
-    const ledger = createLedger(createHandStore([machineAt("a", "10.0.0.2")]).store, createReservations());
+    const ledger = createLedger(
+      withoutVolumes(createHandStore([machineAt("a", "10.0.0.2")]).store),
+      createReservations(),
+    );
     expect(has(ledger, "10.0.0.2")).toBe(true);
     expect(has(ledger, "10.0.0.3")).toBe(false);
     expect(ledger.usage().hasAddress("wan", parseAddress("10.0.0.2"))).toBe(false);
@@ -85,8 +94,8 @@ describe("The books", () => {
   });
 
   test("free what a machine had when it is gone", () => {
-    const { store, set, remove } = createHandStore();
-    const ledger = createLedger(store, createReservations());
+    const { store, set, remove } = createHandStore<VirtualMachine>();
+    const ledger = createLedger(withoutVolumes(store), createReservations());
     set(machineAt("a", "10.0.0.2"));
     expect(has(ledger, "10.0.0.2")).toBe(true);
     remove("a");
@@ -96,7 +105,7 @@ describe("The books", () => {
 
   test("keep an address that two had until both are gone", () => {
     const { store, remove } = createHandStore([machineAt("a", "10.0.0.2"), machineAt("b", "10.0.0.2")]);
-    const ledger = createLedger(store, createReservations());
+    const ledger = createLedger(withoutVolumes(store), createReservations());
     remove("a");
     expect(has(ledger, "10.0.0.2")).toBe(true);
     remove("b");
@@ -105,7 +114,7 @@ describe("The books", () => {
 
   test("keep what a machine had that cannot be understood any more", () => {
     const { store, makeUnreadable, set } = createHandStore([machineAt("a", "10.0.0.2")]);
-    const ledger = createLedger(store, createReservations());
+    const ledger = createLedger(withoutVolumes(store), createReservations());
     makeUnreadable("a");
     expect(has(ledger, "10.0.0.2")).toBe(true);
     set(machineAt("a", "10.0.0.2"));
@@ -113,11 +122,11 @@ describe("The books", () => {
   });
 
   test("count what is reserved, once, before and after the store shows it", () => {
-    const { store, set } = createHandStore([
+    const { store, set } = createHandStore<VirtualMachine>([
       machineWith({}, { name: "a", uid: uidOf("a"), resourceVersion: "1" }),
     ]);
     const reservations = createReservations();
-    const ledger = createLedger(store, reservations);
+    const ledger = createLedger(withoutVolumes(store), reservations);
     reservations.hold(uidOf("a"), placement("10.0.0.2"));
     reservations.sent(uidOf("a"), "1");
     expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
@@ -136,14 +145,14 @@ describe("The books", () => {
     });
     fc.assert(
       fc.property(fc.array(anyAction, { maxLength: 20 }), (actions) => {
-        const { store, set, remove } = createHandStore();
-        const kept = createLedger(store, createReservations());
+        const { store, set, remove } = createHandStore<VirtualMachine>();
+        const kept = createLedger(withoutVolumes(store), createReservations());
         for (const { name, address, node, kind } of actions) {
           if (kind === "place") set(machineAt(name, address, node));
           if (kind === "unplace") set(machineWith({}, { name, uid: uidOf(name) }));
           if (kind === "remove") remove(name);
         }
-        const opened = createLedger(store, createReservations());
+        const opened = createLedger(withoutVolumes(store), createReservations());
         for (const node of ["node-1", "node-2"])
           expect(kept.usage().resourcesOn(node)).toEqual(opened.usage().resourcesOn(node));
         for (const address of ["10.0.0.2", "10.0.0.3"]) expect(has(kept, address)).toBe(has(opened, address));

@@ -14,6 +14,7 @@ import type {
 } from "../../../src/controllers/virtual-machine/observe.ts";
 import { conditionsOf, placedFacts, placement, statusOf, stepsOf, unplacedFacts } from "./machine-facts.ts";
 import {
+  flavorWith,
   guestOn,
   hypervisorWith,
   imageWith,
@@ -25,6 +26,7 @@ import {
   PUBLIC_KEY,
   readyCondition,
   uidOf,
+  volumeOf,
 } from "./objects.ts";
 
 const LATER = new Date(NOW.getTime() + 3_600_000);
@@ -82,6 +84,7 @@ describe("A machine that can be placed", () => {
       "KeyPairsReady=True Valid",
       "NetworkReady=True Valid",
       "SecurityGroupsReady=True Valid",
+      "VolumesReady=True Valid",
       "Scheduled=True Placed",
     ]);
   });
@@ -129,9 +132,10 @@ describe("A machine that cannot be placed", () => {
       "KeyPairsReady=True Valid",
       "NetworkReady=True Valid",
       "SecurityGroupsReady=True Valid",
+      "VolumesReady=True Valid",
       "Scheduled=False Unschedulable",
     ]);
-    expect(statusOf(decision).conditions[6]?.message).toBe(
+    expect(statusOf(decision).conditions[7]?.message).toBe(
       "The only node cannot take the machine: node-1 is cordoned (spec.unschedulable).",
     );
     expect(decision.requeueAfterMs).toBeUndefined();
@@ -146,6 +150,7 @@ describe("A machine that cannot be placed", () => {
       "KeyPairsReady=True Valid",
       "NetworkReady=True Valid",
       "SecurityGroupsReady=True Valid",
+      "VolumesReady=True Valid",
       "Scheduled=False PrerequisitesMissing",
     ]);
     expect(statusOf(decision).printableStatus).toBe("Pending");
@@ -184,7 +189,7 @@ describe("A machine that cannot be placed", () => {
     const decision = decide(unplacedFacts({ unreadableMachines: 2 }));
     expect(conditionsOf(decision)).toContain("Scheduled=False UnreadableMachines");
     expect(decision.requeueAfterMs).toBe(30_000);
-    expect(decision.placement).toBeUndefined();
+    expect(decision.reserve).toBeUndefined();
   });
 
   test("and is deleted goes without a word", () => {
@@ -257,6 +262,7 @@ describe("A machine on a node", () => {
       "KeyPairsReady=True Valid",
       "NetworkReady=True Valid",
       "SecurityGroupsReady=True Valid",
+      "VolumesReady=True Valid",
       "Scheduled=True Placed",
     ]);
   });
@@ -370,18 +376,34 @@ const anyPlaced: fc.Arbitrary<MachineFacts> = fc
     leaving: fc.boolean(),
     finalizers: fc.constantFrom([GUEST_FINALIZER], []),
     hypervisor: fc.constantFrom(hypervisorWith(), lostHypervisor(), undefined),
+    // As it is, larger, smaller in disk, too large, none.
+    flavor: fc.constantFrom(
+      flavorWith(),
+      flavorWith({ vcpus: 2, memory: "1Gi" }),
+      flavorWith({ disk: "512Mi" }),
+      flavorWith({ vcpus: 9 }),
+      undefined,
+    ),
+    volumes: fc.subarray([
+      { name: "mine", volume: volumeOf("mine", placedMachine()), isShared: false },
+      { name: "theirs", volume: volumeOf("theirs", machineWith({}, { name: "other" })), isShared: false },
+      { name: "none", volume: undefined, isShared: false },
+    ]),
   })
-  .map(({ status, leaving, finalizers, hypervisor }) =>
-    placedFacts(placedMachine(status, { finalizers, ...(leaving ? LEAVING : {}) }), hypervisor),
+  .map(({ status, leaving, finalizers, hypervisor, flavor, volumes }) =>
+    placedFacts(placedMachine(status, { finalizers, ...(leaving ? LEAVING : {}) }), hypervisor, {
+      flavor,
+      volumes,
+    }),
   );
 
 /** The facts once the decision was carried out and the store shows it. */
-const afterwards = (facts: MachineFacts, decision: MachineDecision): MachineFacts => {
-  const machine = carriedOut(facts.machine, decision);
-  const { placement: placed } = decision;
-  return placed === undefined
+const afterwards = (facts: MachineFacts, { reserve, steps }: MachineDecision): MachineFacts => {
+  const machine = carriedOut(facts.machine, { steps });
+  if (facts.kind === "placed") return placedFacts(machine, facts.hypervisor, { ...facts, machine });
+  return reserve === undefined
     ? { ...facts, machine }
-    : { ...placedFacts(machine, hypervisorWith({}, { name: placed.nodeName })), nodeName: placed.nodeName };
+    : placedFacts(machine, hypervisorWith({}, { name: reserve.nodeName }), { nodeName: reserve.nodeName });
 };
 
 describe("A decision", () => {

@@ -1,9 +1,10 @@
 import type { Hypervisor } from "../../../src/api/hypervisor.ts";
 import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
-import { candidateOf, noResources } from "../../../src/controllers/scheduler/types.ts";
+import { candidateOf, noResources, type Resources } from "../../../src/controllers/scheduler/types.ts";
 import type { MachineDecision } from "../../../src/controllers/virtual-machine/decide.ts";
 import type { PlacedFacts, UnplacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
 import type { Placement } from "../../../src/controllers/virtual-machine/reservations.ts";
+import { resourcesOf } from "../../../src/controllers/virtual-machine/size.ts";
 import type { MachineStatus } from "../../../src/controllers/virtual-machine/status.ts";
 import {
   allocationWith,
@@ -21,7 +22,10 @@ export const unplacedFacts = (changes: Partial<UnplacedFacts> = {}): UnplacedFac
   machine: machineWith(),
   image: imageWith(),
   imageReports: [],
+  source: undefined,
   flavor: flavorWith(),
+  cdroms: [],
+  volumes: [],
   keyPairs: [{ name: "me", keyPair: keyPairWith() }],
   networks: [
     {
@@ -42,17 +46,37 @@ export const unplacedFacts = (changes: Partial<UnplacedFacts> = {}): UnplacedFac
   ...changes,
 });
 
-export const placedFacts = (machine: VirtualMachine, hypervisor: Hypervisor | undefined): PlacedFacts => ({
+/** A machine on node-1, which has given out nothing beside it. */
+export const placedFacts = (
+  machine: VirtualMachine,
+  hypervisor: Hypervisor | undefined,
+  changes: Partial<PlacedFacts> = {},
+): PlacedFacts => ({
   kind: "placed",
   machine,
   nodeName: "node-1",
   hypervisor,
+  node: hypervisor && candidateOf(hypervisor, takenBy(machine)),
+  image: imageWith(),
+  flavor: flavorWith(),
+  cdroms: [],
+  volumes: [],
   securityGroups: [],
+  reserved: undefined,
+  unreadableMachines: 0,
+  ...changes,
 });
 
+const takenBy = ({ status }: VirtualMachine): Resources =>
+  status?.allocation === undefined
+    ? noResources
+    : resourcesOf(status.allocation.flavor, status.allocation.pool);
+
 export const placement = (address = "10.0.0.2", nodeName = "node-1"): Placement => ({
+  kind: "placement",
   nodeName,
   allocation: allocationWith(address),
+  resources: resourcesOf(allocationWith(address).flavor),
   explanation: `Placed on ${nodeName}.`,
 });
 

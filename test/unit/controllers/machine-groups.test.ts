@@ -55,6 +55,7 @@ describe("A machine that runs", () => {
       "NetworkReady=True",
       "Scheduled=True",
       "SecurityGroupsReady=False",
+      "VolumesReady=True",
     ]);
   });
 

@@ -8,7 +8,9 @@ import type { KeyPair } from "../../../src/api/key-pair.ts";
 import type { ObjectMeta } from "../../../src/api/meta.ts";
 import type { Network } from "../../../src/api/network.ts";
 import type { SecurityGroup } from "../../../src/api/security-group.ts";
+import type { VirtualMachineSnapshot } from "../../../src/api/virtual-machine-snapshot.ts";
 import { GUEST_FINALIZER, type VirtualMachine } from "../../../src/api/virtual-machine.ts";
+import type { Volume } from "../../../src/api/volume.ts";
 
 /** Objects for tests: complete, and different where the test says so. */
 
@@ -178,6 +180,42 @@ export const machineWith = (
     ...spec,
   },
   ...(status !== undefined && { status }),
+});
+
+export const volumeWith = (
+  spec: Partial<Volume["spec"]> = {},
+  meta: Meta = {},
+  status?: Volume["status"],
+): Volume => ({
+  apiVersion,
+  kind: "Volume",
+  metadata: namespacedMeta("data", meta),
+  spec: { size: "1Gi", pool: "local", deletionPolicy: "Delete", ...spec },
+  ...(status !== undefined && { status }),
+});
+
+/** A Volume that is reserved for the machine. */
+export const volumeOf = (
+  name: string,
+  { metadata }: VirtualMachine,
+  status: Volume["status"] = {},
+  spec: Partial<Volume["spec"]> = {},
+): Volume =>
+  volumeWith(
+    spec,
+    { name, uid: uidOf(name) },
+    { attachedTo: { name: metadata.name, uid: metadata.uid }, ...status },
+  );
+
+export const snapshotWith = (
+  status: VirtualMachineSnapshot["status"] = {},
+  meta: Meta = {},
+): VirtualMachineSnapshot => ({
+  apiVersion,
+  kind: "VirtualMachineSnapshot",
+  metadata: namespacedMeta("before", meta),
+  spec: { virtualMachine: "hello", includeMemory: false, quiesce: "IfPossible" },
+  status,
 });
 
 type Allocation = NonNullable<NonNullable<VirtualMachine["status"]>["allocation"]>;

@@ -16,9 +16,12 @@ import { cachedImage, hypervisorWith, readyCondition, uidOf } from "./objects.ts
 const request = (changes: Partial<PlacementRequest> = {}): PlacementRequest => ({
   vcpus: 2,
   memoryMiB: 1024,
-  diskMiB: 10_000,
-  imageUid: uidOf("tiny"),
+  disks: { local: 10_000 },
+  images: [uidOf("tiny")],
+  unreachableImages: [],
+  pools: [],
   firmware: "BIOS",
+  tpm: false,
   nodeSelector: {},
   ...changes,
 });
@@ -31,7 +34,8 @@ const node = (changes: Partial<Candidate> = {}): Candidate => ({
   zone: "north",
   acceleration: "kvm",
   firmwares: ["BIOS"],
-  allocatable: { vcpus: 8, memoryMiB: 8192, diskMiB: 100_000 },
+  tpm: false,
+  allocatable: { vcpus: 8, memoryMiB: 8192, disks: { local: 100_000 } },
   allocated: noResources,
   images: [],
   ...changes,
@@ -112,14 +116,14 @@ describe("A filter", () => {
     ],
     [
       "rejects a node whose disk is given out",
-      { diskMiB: 10_000 },
-      { allocated: { ...noResources, diskMiB: 90_001 } },
+      { disks: { local: 10_000 } },
+      { allocated: { ...noResources, disks: { local: 90_001 } } },
       "has too little disk free for 10000 MiB (it gives out 100000 MiB in all)",
     ],
     [
       "names what rules the node out for good before what is full today",
       { availabilityZone: "south" },
-      { allocated: { vcpus: 8, memoryMiB: 8192, diskMiB: 100_000 } },
+      { allocated: { vcpus: 8, memoryMiB: 8192, disks: { local: 100_000 } } },
       "is in zone north, not in south",
     ],
   ])("%s", (_, wanted, offered, expected) => {
@@ -132,14 +136,14 @@ describe("A score", () => {
     totalScore(request(), node(a)) > totalScore(request(), node(b));
 
   test.each<[string, Partial<Candidate>, Partial<Candidate>]>([
-    ["prefers the emptier node", {}, { allocated: { vcpus: 2, memoryMiB: 0, diskMiB: 0 } }],
+    ["prefers the emptier node", {}, { allocated: { vcpus: 2, memoryMiB: 0, disks: { local: 0 } } }],
     [
       "prefers the node of which a smaller share is given out",
       {
-        allocatable: { vcpus: 64, memoryMiB: 65_536, diskMiB: 1 },
-        allocated: { vcpus: 8, memoryMiB: 8192, diskMiB: 0 },
+        allocatable: { vcpus: 64, memoryMiB: 65_536, disks: { local: 1 } },
+        allocated: { vcpus: 8, memoryMiB: 8192, disks: { local: 0 } },
       },
-      { allocated: { vcpus: 2, memoryMiB: 2048, diskMiB: 0 } },
+      { allocated: { vcpus: 2, memoryMiB: 2048, disks: { local: 0 } } },
     ],
     ["prefers the node that holds the image", { images: [cachedImage()] }, {}],
     ["prefers the node that is fetching the image", { images: [cachedImage({ state: "Fetching" })] }, {}],
@@ -151,16 +155,16 @@ describe("A score", () => {
     [
       "prefers an empty node to one that holds the image and has a small machine",
       {},
-      { images: [cachedImage()], allocated: { vcpus: 1, memoryMiB: 128, diskMiB: 1024 } },
+      { images: [cachedImage()], allocated: { vcpus: 1, memoryMiB: 128, disks: { local: 1024 } } },
     ],
     [
       "prefers much more room to the image at hand",
       {},
-      { images: [cachedImage()], allocated: { vcpus: 2, memoryMiB: 2048, diskMiB: 0 } },
+      { images: [cachedImage()], allocated: { vcpus: 2, memoryMiB: 2048, disks: { local: 0 } } },
     ],
     [
       "prefers hardware virtualisation to everything else",
-      { allocated: { vcpus: 6, memoryMiB: 7168, diskMiB: 0 } },
+      { allocated: { vcpus: 6, memoryMiB: 7168, disks: { local: 0 } } },
       { acceleration: "tcg", images: [cachedImage()] },
     ],
   ])("%s", (_, winner, loser) => {
@@ -183,7 +187,7 @@ describe("The scheduler's view of a Hypervisor", () => {
     expect(candidateOf(hypervisor, noResources).allocatable).toEqual({
       vcpus: 4,
       memoryMiB: 500,
-      diskMiB: 50,
+      disks: { local: 50 },
     });
   });
 
@@ -253,7 +257,7 @@ describe("A placement in words", () => {
 const anyResources = fc.record({
   vcpus: fc.integer({ min: 1, max: 8 }),
   memoryMiB: fc.integer({ min: 64, max: 4096 }),
-  diskMiB: fc.integer({ min: 64, max: 40_000 }),
+  disks: fc.record({ local: fc.integer({ min: 64, max: 40_000 }) }),
 });
 
 const anyNode = fc.record({
@@ -290,7 +294,7 @@ describe("The scheduler", () => {
           const sum = given.get(name) ?? noResources;
           expect(sum.vcpus).toBeLessThanOrEqual(allocatable.vcpus);
           expect(sum.memoryMiB).toBeLessThanOrEqual(allocatable.memoryMiB);
-          expect(sum.diskMiB).toBeLessThanOrEqual(allocatable.diskMiB);
+          expect(sum.disks["local"] ?? 0).toBeLessThanOrEqual(allocatable.disks["local"] ?? 0);
         }
       }),
     );
@@ -322,11 +326,11 @@ describe("The scheduler", () => {
       const candidates = nodes.map((name) =>
         node({
           name,
-          allocatable: { vcpus: 16, memoryMiB: 16_384, diskMiB: 1_000_000 },
+          allocatable: { vcpus: 16, memoryMiB: 16_384, disks: { local: 1_000_000 } },
           allocated: {
             vcpus: 2 * (given.get(name) ?? 0),
             memoryMiB: 1024 * (given.get(name) ?? 0),
-            diskMiB: 0,
+            disks: { local: 0 },
           },
         }),
       );

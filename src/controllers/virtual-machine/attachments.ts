@@ -1,0 +1,141 @@
+import type { Image } from "../../api/image.ts";
+import type { AllocatedImage, VirtualMachine, VirtualMachineAllocation } from "../../api/virtual-machine.ts";
+import type { Volume } from "../../api/volume.ts";
+import { allocateImage } from "../image/allocate.ts";
+import type { NodeReport } from "../image/judge.ts";
+import { cdromProblem } from "./image-checks.ts";
+import { missing, passing, type Violation } from "./violation.ts";
+
+/**
+ * The volumes and CD-ROMs of a machine: what of its spec it can have at this
+ * moment. They come and go while the machine lives, so that this is asked
+ * before it is placed and ever after.
+ */
+
+export interface VolumeUse {
+  readonly name: string;
+  readonly volume: Volume | undefined;
+  /** Do all nodes that have its storage pool see its data? */
+  readonly isShared: boolean;
+}
+
+export interface CdromUse {
+  readonly name: string;
+  readonly image: Image | undefined;
+  readonly reports: readonly NodeReport[];
+}
+
+/** The node that a machine is on, as far as its disks are concerned. */
+export interface DiskPlace {
+  readonly nodeName: string;
+  readonly hasPool: (pool: string) => boolean;
+}
+
+export interface Attachments<T> {
+  /** What the machine can have, in the order of its spec. */
+  readonly allocated: readonly T[];
+  /** Why it cannot have the first of the others. */
+  readonly violation: Violation | undefined;
+}
+
+type AllocatedVolume = NonNullable<VirtualMachineAllocation["volumes"]>[number];
+
+/** @param place undefined while the machine has none: any node will do */
+export const judgeVolumes = (
+  machine: VirtualMachine,
+  uses: readonly VolumeUse[],
+  place: DiskPlace | undefined,
+): Attachments<AllocatedVolume> => {
+  const problems = uses.map((use) => volumeProblem(machine, use, place));
+  const allocated = uses
+    .filter((_, index) => problems[index] === undefined)
+    .flatMap(({ name, volume }) => (volume === undefined ? [] : [{ name, uid: volume.metadata.uid }]));
+  const violation = problems.find((problem) => problem !== undefined) ?? pendingDetach(machine);
+  return { allocated, violation };
+};
+
+const TAKE_OUT = "or take it out of spec.volumes";
+
+/**
+ * A guest does not lose a disk that it was given because of what is not known at
+ * this moment: only when the Volume is gone or another machine's.
+ */
+const volumeProblem = (
+  { metadata, status }: VirtualMachine,
+  { name, volume, isShared }: VolumeUse,
+  place: DiskPlace | undefined,
+): Violation | undefined => {
+  if (volume === undefined)
+    return missing(
+      "VolumeNotFound",
+      `Volume ${name} does not exist in namespace ${metadata.namespace}. Make it there, ${TAKE_OUT}.`,
+    );
+  const { attachedTo } = volume.status ?? {};
+  if (attachedTo !== undefined && attachedTo.uid !== metadata.uid)
+    return passing(
+      "VolumeInUse",
+      `Volume ${name} is in use by VirtualMachine ${attachedTo.name}. Take it out of that machine's spec.volumes first, ${TAKE_OUT}.`,
+    );
+  if (status?.allocation?.volumes?.some(({ uid }) => uid === volume.metadata.uid)) return undefined;
+  if (attachedTo === undefined)
+    return missing(
+      "VolumeNotReserved",
+      volume.metadata.deletionTimestamp === undefined
+        ? `Volume ${name} is not reserved for the machine yet; its status says why.`
+        : `Volume ${name} is being deleted. Make another one, ${TAKE_OUT}.`,
+    );
+  return place && placeProblem(volume, isShared, place);
+};
+
+/** Can the disk be had on the machine's node? */
+const placeProblem = (
+  { metadata: { name }, spec: { pool }, status }: Volume,
+  isShared: boolean,
+  place: DiskPlace,
+): Violation | undefined => {
+  const nodeName = status?.nodeName;
+  if (!place.hasPool(pool))
+    return passing(
+      "StoragePoolNotFound",
+      `Volume ${name} is in storage pool ${pool}, which node ${place.nodeName} of the machine does not have. Name a Volume of another pool, ${TAKE_OUT}.`,
+    );
+  if (nodeName === undefined || nodeName === place.nodeName || isShared) return undefined;
+  return passing(
+    "VolumesOnDifferentNodes",
+    `Volume ${name} is on node ${nodeName}, and the machine on node ${place.nodeName}. Name a Volume of that node, ${TAKE_OUT}.`,
+  );
+};
+
+/** Its agent has asked the guest to let go of a disk. */
+const pendingDetach = ({ status }: VirtualMachine): Violation | undefined => {
+  const names = (status?.guest?.volumes ?? [])
+    .filter(({ state }) => state === "Detaching")
+    .map(({ name }) => name);
+  if (names.length === 0) return undefined;
+  const subject = names.length === 1 ? `Volume ${names[0]}` : `Volumes ${names.join(", ")}`;
+  return passing(
+    "DetachPending",
+    `The guest does not let go of ${subject}. Unmount in the guest what is on it, or restart the guest.`,
+  );
+};
+
+/**
+ * A CD-ROM stays what it was when it was put in, whatever becomes of the Image,
+ * until another Image has the name.
+ */
+export const judgeCdroms = (
+  machine: VirtualMachine,
+  uses: readonly CdromUse[],
+): Attachments<AllocatedImage> => {
+  const given = machine.status?.allocation?.cdroms ?? [];
+  const outcomes = uses.map(({ name, image, reports }) => {
+    const old = given.find((cdrom) => cdrom.name === name);
+    if (old !== undefined && (image === undefined || image.metadata.uid === old.uid)) return old;
+    const problem = cdromProblem(name, machine.metadata.namespace ?? "", image, reports);
+    return problem ?? (image && allocateImage(image));
+  });
+  return {
+    allocated: outcomes.flatMap((outcome) => (outcome !== undefined && "uid" in outcome ? [outcome] : [])),
+    violation: outcomes.find((outcome) => outcome !== undefined && "kind" in outcome),
+  };
+};
