@@ -78,13 +78,12 @@ const memoryIsFree: RoomFilter = ({ memoryMiB }, { allocatable, allocated }) =>
     : `has too little memory free for ${memoryMiB} MiB (it gives out ${allocatable.memoryMiB} MiB in all)`;
 
 const diskIsFree: RoomFilter = ({ disks }, { allocatable, allocated }) => {
-  const isFull = ([pool, sizeMiB]: readonly [string, number]): boolean =>
-    (allocated.disks[pool] ?? 0) + sizeMiB > (allocatable.disks[pool] ?? 0);
-  const full = Object.entries(disks).sort().find(isFull);
-  if (full === undefined) return undefined;
-  const [pool, sizeMiB] = full;
+  const [pool] = Object.keys(disks)
+    .filter((name) => (allocated.disks[name] ?? 0) + (disks[name] ?? 0) > (allocatable.disks[name] ?? 0))
+    .toSorted();
+  if (pool === undefined) return undefined;
   const where = pool === LOCAL_POOL ? "" : ` in storage pool ${pool}`;
-  return `has too little disk free${where} for ${sizeMiB} MiB (it gives out ${allocatable.disks[pool] ?? 0} MiB in all)`;
+  return `has too little disk free${where} for ${disks[pool] ?? 0} MiB (it gives out ${allocatable.disks[pool] ?? 0} MiB in all)`;
 };
 
 const plural = (noun: string, count: number): string => (count === 1 ? noun : `${noun}s`);

@@ -9,7 +9,6 @@ import { explainPlacement } from "../scheduler/explain.ts";
 import { schedule } from "../scheduler/schedule.ts";
 import {
   addResources,
-  noResources,
   type PlacementRequest,
   type Resources,
   type UnreachableImage,
@@ -71,7 +70,7 @@ const rootDiskOf = (facts: UnplacedFacts): Pick<VirtualMachineAllocation, "image
 const demandOf = ({ machine, volumes }: UnplacedFacts, size: MachineSize): Resources =>
   volumes
     .flatMap(({ volume }) => (volume?.status?.nodeName === undefined ? (volume ?? []) : []))
-    .map((volume) => ({ ...noResources, disks: { [volume.spec.pool]: volumeSizeMiB(volume) } }))
+    .map((volume) => ({ vcpus: 0, memoryMiB: 0, disks: { [volume.spec.pool]: volumeSizeMiB(volume) } }))
     .reduce<Resources>(addResources, resourcesOf(size, machine.spec.rootDisk.pool));
 
 const requestOf = (facts: UnplacedFacts, resources: Resources): PlacementRequest => {

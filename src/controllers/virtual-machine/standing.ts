@@ -1,6 +1,6 @@
 import { type Condition, findCondition } from "../../api/condition.ts";
 import { LOCAL_POOL } from "../../api/storage-pool.ts";
-import type { VirtualMachine, VirtualMachineAllocation } from "../../api/virtual-machine.ts";
+import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import { type Draft, draftOf, observed } from "../conditions.ts";
 import { isSameStatus } from "../status-writer.ts";
 import { type DiskPlace, judgeCdroms, judgeVolumes } from "./attachments.ts";
@@ -46,10 +46,10 @@ export const standingStatus = (facts: PlacedFacts, resize: ResizeChoice, now: Da
     ...stored,
     ...(allocation !== undefined && {
       allocation: {
-        ...withoutAttachments(allocation),
+        ...allocation,
         ...(resize.kind === "granted" && { flavor: resize.resize.size }),
-        ...(volumes.allocated.length > 0 && { volumes: [...volumes.allocated] }),
-        ...(cdroms.allocated.length > 0 && { cdroms: [...cdroms.allocated] }),
+        volumes: someOf(volumes.allocated),
+        cdroms: someOf(cdroms.allocated),
       },
     }),
     conditions: conditionsOf(machine, drafts, now),
@@ -59,7 +59,8 @@ export const standingStatus = (facts: PlacedFacts, resize: ResizeChoice, now: Da
 export const saysStanding = (machine: VirtualMachine, wanted: OwnStatus): boolean =>
   isSameStatus(storedStatus(machine), wanted);
 
-const withoutAttachments = ({ volumes: _, cdroms: __, ...others }: VirtualMachineAllocation) => others;
+/** An empty list is left out. */
+const someOf = <T>(list: readonly T[]): T[] | undefined => (list.length === 0 ? undefined : [...list]);
 
 const placeOf = ({ nodeName, hypervisor }: PlacedFacts): DiskPlace => ({
   nodeName,

@@ -1,5 +1,5 @@
 import type { Hypervisor } from "../../../src/api/hypervisor.ts";
-import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
+import { GUEST_FINALIZER, type VirtualMachine } from "../../../src/api/virtual-machine.ts";
 import { candidateOf, noResources, type Resources } from "../../../src/controllers/scheduler/types.ts";
 import type { MachineDecision } from "../../../src/controllers/virtual-machine/decide.ts";
 import type { PlacedFacts, UnplacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
@@ -9,11 +9,13 @@ import type { MachineStatus } from "../../../src/controllers/virtual-machine/sta
 import {
   allocationWith,
   flavorWith,
+  guestOn,
   hypervisorWith,
   imageWith,
   keyPairWith,
   machineWith,
   numberedNetwork,
+  readyCondition,
 } from "./objects.ts";
 
 /** A machine that could be placed on node-1 at once. */
@@ -95,3 +97,37 @@ export const stepsOf = ({ steps }: MachineDecision): readonly string[] =>
 /** Conditions in short, in order: "Ready=False Unschedulable". */
 export const conditionsOf = (decision: MachineDecision): readonly string[] =>
   statusOf(decision).conditions.map(({ type, status, reason }) => `${type}=${status} ${reason}`);
+
+export const LEAVING = { deletionTimestamp: "2026-02-03T04:00:00Z" };
+
+/** What the agent says of a machine that runs. */
+export const agentsWords = (ready = readyCondition("True", "Running")) => ({
+  guest: guestOn(),
+  printableStatus: "Running" as const,
+  observedGeneration: 1,
+  conditions: [ready],
+});
+
+/** Conditions that stay when an apply of the controller's leaves them out. */
+const agentsConditions = new Set(["Ready", "Stalled", "Reconciling", "StorageReady", "Released"]);
+
+/** The machine after the decision was carried out. */
+export const carriedOut = (
+  machine: VirtualMachine,
+  { steps }: Pick<MachineDecision, "steps">,
+): VirtualMachine => {
+  let { metadata, status } = machine;
+  for (const step of steps) {
+    if (step.kind === "add-finalizer")
+      metadata = { ...metadata, finalizers: [...(metadata.finalizers ?? []), GUEST_FINALIZER] };
+    if (step.kind === "remove-finalizer") metadata = { ...metadata, finalizers: [] };
+    if (step.kind === "apply-status") {
+      const said = new Set(step.status.conditions.map(({ type }) => type));
+      const kept = (status?.conditions ?? []).filter(
+        ({ type }) => !said.has(type) && agentsConditions.has(type) && status?.guest !== undefined,
+      );
+      status = { ...status, ...step.status, conditions: [...step.status.conditions, ...kept] };
+    }
+  }
+  return { ...machine, metadata, ...(status !== undefined && { status }) };
+};
