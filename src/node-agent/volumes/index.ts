@@ -91,16 +91,23 @@ export interface VolumeDisks {
 
 /**
  * A snapshot of a machine: of all its disks at one moment. `disks` is the same
- * set in each call. With the guest off: prepare, commit. Running: prepare, the
- * libvirt snapshot with these overlays (REUSE_EXT), commit, or undo when libvirt
- * says that it has not done it. After a kill the domain's disks tell which; when
- * the guest is off by now commit, which is right in both cases.
+ * set in each call, in any order.
+ *
+ * Guest off: prepare, commit. Running: prepare, the libvirt snapshot with these
+ * overlays (REUSE_EXT), commit; or undo when libvirt says that it has not done it.
+ *
+ * After a kill, with a state that is prepared: the disks of the running domain
+ * tell whether to commit or to undo. When the guest is off by now, prepare and
+ * commit are right in both cases: if QEMU had changed over, the guest has written
+ * to the overlays; if not, they are empty and show what is below.
  */
 export interface VolumeSnapshots {
+  /** Makes the overlays, on all disks that do not have the snapshot yet. */
   prepare(
     want: { readonly snapshotUid: string; readonly disks: readonly DiskRef[]; readonly withMemory: boolean },
     options: VolumeOptions,
   ): Promise<PreparedSnapshot>;
+  /** From now on the overlays are what the guest writes. */
   commit(snapshotUid: string, disks: readonly DiskRef[], options: VolumeOptions): Promise<void>;
   /** Takes the overlays away. Refuses when a guest has written to one. No-op when there is none. */
   undo(snapshotUid: string, disks: readonly DiskRef[], options: VolumeOptions): Promise<void>;
@@ -126,9 +133,9 @@ export interface VolumeRestores {
     want: { readonly restoreUid: string; readonly snapshotUid: string; readonly disks: readonly DiskRef[] },
     options: VolumeOptions,
   ): Promise<void>;
-  /** The guest must be off. `disks.find` tells the new chains then. */
+  /** The guest must be off. `disks.ensure` tells the new chains then. Call it again after a kill: `find` says switched when the first disk is. */
   switch(restoreUid: string, disks: readonly DiskRef[], options: VolumeOptions): Promise<void>;
-  /** Everything is as before the restore; after a switch the guest must be off. No-op when there is none, or it is finished. */
+  /** Everything is as before the restore; after a switch the guest must be off. No-op when there is none; throws when `finish` was called. */
   undo(restoreUid: string, disks: readonly DiskRef[], options: VolumeOptions): Promise<void>;
   /** There is no way back any more. What only the former state needed goes with `merges.advance` of each disk. */
   finish(restoreUid: string, disks: readonly DiskRef[], options: VolumeOptions): Promise<void>;

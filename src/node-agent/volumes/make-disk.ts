@@ -131,8 +131,10 @@ const ready = async (room: Room, ref: DiskRef, record: DiskRecord): Promise<Disk
 const requireDecided = async (room: Room, ref: DiskRef, { pending }: DiskRecord): Promise<void> => {
   if (pending?.kind !== "restore") return;
   const lead = isSameDisk(pending.lead, ref) ? pending : (await room.directories.read(pending.lead))?.pending;
-  const state = lead?.kind === "restore" && lead.uid === pending.uid ? lead.state : undefined;
-  if (state === pending.state && state !== "undoing") return;
+  const decision = lead?.kind === "restore" && lead.uid === pending.uid ? lead.state : undefined;
+  const hasHappened = decision === "switched" || decision === "finishing";
+  const isHere = pending.state === "switched" || pending.state === "finishing";
+  if (hasHappened === isHere && decision !== "undoing") return;
   throw new DiskBusyError(ref, `restore ${pending.uid} is under way; finish or undo it first`);
 };
 

@@ -56,7 +56,7 @@ const restore = z.object({
   /** The layer that the snapshot froze. */
   onto: layerName,
   oldHead: layerName,
-  state: z.enum(["prepared", "switched", "undoing"]),
+  state: z.enum(["prepared", "switched", "undoing", "finishing"]),
 });
 
 /** `run` is what goes, from the top down. */

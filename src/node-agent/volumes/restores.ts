@@ -5,7 +5,13 @@ import { leadFirst } from "./lead.ts";
 import type { DiskRecord, PendingRestore } from "./record.ts";
 import { alone, inTurn, type Room } from "./room.ts";
 import { ensureOverlay, settleMerge } from "./settle.ts";
-import { restoreBegun, restoreOver, restoreSwitched, restoreUnswitched } from "./transitions.ts";
+import {
+  restoreBegun,
+  restoreFinishing,
+  restoreOver,
+  restoreSwitched,
+  restoreUnswitched,
+} from "./transitions.ts";
 import type { DiskRef } from "./types.ts";
 
 /**
@@ -14,7 +20,7 @@ import type { DiskRef } from "./types.ts";
  *   prepare   lead first, then the others: new layers, none of them in use
  *   switch    the lead's head changes: from now on the restore has happened; then the others follow
  *   undo      the lead's head changes back: from now on it has not; the others follow; the lead forgets it
- *   finish    the others forget it, then the lead
+ *   finish    the lead writes that there is no way back; the others forget the restore, then the lead does
  *
  * Whatever a kill leaves behind, the lead has a restore pending as long as any disk has.
  */
@@ -53,9 +59,9 @@ const begin = async (room: Room, want: Preparation): Promise<DiskRecord> => {
 const prepareDisk = async (room: Room, want: Preparation): Promise<void> => {
   const { ref, restoreUid, signal } = want;
   const restore = restoreOf(await begin(room, want), restoreUid);
-  if (restore === undefined || restore.state === "switched") return;
-  if (restore.state === "undoing")
-    throw new DiskBusyError(ref, `restore ${restoreUid} is being undone; undo it first`);
+  if (restore === undefined) return;
+  if (restore.state !== "prepared")
+    throw new DiskBusyError(ref, `restore ${restoreUid} has come further already (${restore.state})`);
   const { newHead, onto, oldHead } = restore;
   await ensureOverlay(room, ref, { name: newHead, on: onto, sizeLike: oldHead }, signal);
 };
@@ -84,15 +90,48 @@ const change = (
       await room.directories.write(ref, event(record));
   });
 
+const switchAll =
+  (room: Room): VolumeRestores["switch"] =>
+  async (restoreUid, disks) => {
+    const decision = await stateOfLead(room, restoreUid, disks);
+    if (decision === undefined || decision === "prepared")
+      for (const ref of disks) await requirePrepared(room, ref, restoreUid);
+    else if (decision !== "switched")
+      throw new DiskStateError(`restore ${restoreUid} cannot be switched: it is ${decision}`);
+    for (const ref of leadFirst(disks)) await change(room, ref, restoreUid, restoreSwitched);
+  };
+
 const undo =
   (room: Room): VolumeRestores["undo"] =>
   async (restoreUid, disks) => {
+    if ((await stateOfLead(room, restoreUid, disks)) === "finishing")
+      throw new DiskStateError(`restore ${restoreUid} is being finished; there is no way back`);
     const [lead, ...others] = leadFirst(disks);
     if (lead === undefined) return;
     await change(room, lead, restoreUid, restoreUnswitched);
     for (const ref of others)
       await change(room, ref, restoreUid, (record) => restoreOver(restoreUnswitched(record)));
     await change(room, lead, restoreUid, restoreOver);
+  };
+
+/** Each disk is looked at before it is decided. */
+const requireSwitched = async (room: Room, restoreUid: string, disks: readonly DiskRef[]): Promise<void> => {
+  for (const ref of disks) {
+    const restore = restoreOf(await room.directories.read(ref), restoreUid);
+    if (restore?.state !== "switched")
+      throw new DiskStateError(`restore ${restoreUid} of ${describeDisk(ref)} has not been switched`);
+  }
+};
+
+const finish =
+  (room: Room): VolumeRestores["finish"] =>
+  async (restoreUid, disks) => {
+    const [lead, ...others] = leadFirst(disks);
+    const decision = await stateOfLead(room, restoreUid, disks);
+    if (decision === undefined || lead === undefined) return;
+    if (decision !== "finishing") await requireSwitched(room, restoreUid, disks);
+    await change(room, lead, restoreUid, restoreFinishing);
+    for (const ref of [...others, lead]) await change(room, ref, restoreUid, restoreOver);
   };
 
 export const createRestores = (room: Room): VolumeRestores => ({
@@ -102,24 +141,8 @@ export const createRestores = (room: Room): VolumeRestores => ({
     for (const ref of leadFirst(disks))
       await alone(room, ref, () => prepareDisk(room, { ref, lead, restoreUid, snapshotUid, signal }));
   },
-
-  async switch(restoreUid, disks) {
-    for (const ref of disks) await requirePrepared(room, ref, restoreUid);
-    for (const ref of leadFirst(disks)) await change(room, ref, restoreUid, restoreSwitched);
-  },
-
+  switch: switchAll(room),
   undo: undo(room),
-
-  async finish(restoreUid, disks) {
-    const state = await stateOfLead(room, restoreUid, disks);
-    if (state === undefined) return;
-    for (const ref of disks) {
-      const restore = restoreOf(await room.directories.read(ref), restoreUid);
-      if (restore !== undefined && restore.state !== "switched")
-        throw new DiskStateError(`restore ${restoreUid} of ${describeDisk(ref)} has not been switched`);
-    }
-    for (const ref of leadFirst(disks).toReversed()) await change(room, ref, restoreUid, restoreOver);
-  },
-
+  finish: finish(room),
   find: (restoreUid, disks) => stateOfLead(room, restoreUid, disks),
 });

@@ -28,11 +28,10 @@ interface Freeze {
 }
 
 /** Written down first, then made: a fresh agent knows what the new file is. */
-const prepareDisk = async (room: Room, want: Freeze): Promise<FreezingDisk> => {
+const prepareDisk = async (room: Room, want: Freeze): Promise<FreezingDisk | undefined> => {
   const { ref, snapshotUid, hasMemory, signal } = want;
   const found = await room.directories.require(ref);
-  if (hasTaken(found, snapshotUid))
-    throw new DiskStateError(`snapshot ${snapshotUid} of ${describeDisk(ref)} has been taken already`);
+  if (hasTaken(found, snapshotUid)) return undefined;
   const settled = await settleMerge(room, ref, found, { unfinished: "refuse", signal });
   const { head } = settled;
   if (head === undefined) throw new DiskStateError(`${describeDisk(ref)} has no head that could be frozen`);

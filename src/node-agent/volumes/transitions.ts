@@ -79,7 +79,8 @@ export const restoreSwitched = (record: DiskRecord): DiskRecord => {
 /** The disk is as it was before the switch; that this is being undone stays written. */
 export const restoreUnswitched = (record: DiskRecord): DiskRecord => {
   const { pending } = record;
-  if (pending?.kind !== "restore" || pending.state === "undoing") return record;
+  if (pending?.kind !== "restore" || pending.state === "undoing" || pending.state === "finishing")
+    return record;
   const back = {
     ...record,
     layers: record.layers.filter(({ name }) => name !== pending.newHead),
@@ -87,6 +88,14 @@ export const restoreUnswitched = (record: DiskRecord): DiskRecord => {
     pending: inState(pending, "undoing"),
   };
   return doom(back, layerFile(pending.newHead));
+};
+
+/** There is no way back from the switch any more. */
+export const restoreFinishing = (record: DiskRecord): DiskRecord => {
+  const { pending } = record;
+  return pending?.kind === "restore" && pending.state === "switched"
+    ? { ...record, pending: inState(pending, "finishing") }
+    : record;
 };
 
 /** The restore is over, whichever way. */

@@ -166,10 +166,11 @@ export interface PreparedSnapshot {
 export type SnapshotState = "none" | "prepared" | "committing" | "committed";
 
 /**
- * prepared: new heads exist, the disks are as they were. switched: the disks are
- * as in the snapshot, and can still go back. undoing: undo must be called again.
+ * prepared: new heads exist or are being made, and the disks are as they were.
+ * switched: the machine is as in the snapshot, and can still go back; switch may
+ * have to be called again. undoing, finishing: call undo, or finish, again.
  */
-export type RestoreState = "prepared" | "switched" | "undoing";
+export type RestoreState = "prepared" | "switched" | "undoing" | "finishing";
 
 /** One step that libvirt takes while the guest runs. Both bases are to be given explicitly. */
 export type LiveMerge =

@@ -1,0 +1,214 @@
+import type { Volumes } from "../../../../src/node-agent/volumes/index.ts";
+import { createVolumes } from "../../../../src/node-agent/volumes/index.ts";
+import { pathDown } from "../../../../src/node-agent/volumes/layers.ts";
+import { type DiskRecord, parseRecord } from "../../../../src/node-agent/volumes/record.ts";
+import type {
+  CachedImage,
+  DesiredDisk,
+  DiskRef,
+  LiveMerge,
+  MergeOutcome,
+} from "../../../../src/node-agent/volumes/types.ts";
+import { FakeHost, inPool } from "./fake-host.ts";
+
+export const uidOf = (number: number): string =>
+  `00000000-0000-4000-8000-${String(number).padStart(12, "0")}`;
+export const signal = new AbortController().signal;
+export const options = { signal } as const;
+
+export const image: CachedImage = {
+  uid: uidOf(1),
+  checksum: `sha256:${"0".repeat(64)}`,
+  path: "/cache/image.qcow2",
+  format: "qcow2",
+  virtualSizeBytes: 2 ** 20,
+};
+
+export const root: DiskRef = { pool: "local", kind: "root", uid: uidOf(2) };
+export const data: DiskRef = { pool: "local", kind: "volume", uid: uidOf(3) };
+export const disks = [data, root] as const;
+
+const wanted: readonly DesiredDisk[] = [
+  { ref: root, sizeMiB: 4, source: { kind: "image", image } },
+  { ref: data, sizeMiB: 2, source: { kind: "blank" } },
+];
+
+type Content = Map<number, number>;
+
+/**
+ * A machine with two disks on a fake host, with the parts that are not the
+ * room's: libvirt with its block jobs, and what the disks are to look like.
+ */
+export class Machine {
+  readonly host = new FakeHost("/pool", "/cache");
+  volumes: Volumes;
+  /** Paths that QEMU has open for writing; empty while the guest is off. */
+  readonly heads = new Map<string, string>();
+  readonly #expected = new Map<string, Content>();
+  readonly snapshots = new Map<string, ReadonlyMap<string, Content>>();
+
+  constructor() {
+    this.host.put(image.path, {
+      sizeBytes: image.virtualSizeBytes,
+      backing: undefined,
+      clusters: new Map([
+        [0, 100],
+        [1, 101],
+      ]),
+    });
+    this.volumes = this.#open();
+    this.#expected.set(root.uid, new Map(this.host.content(image.path)));
+    this.#expected.set(data.uid, new Map());
+  }
+
+  #open(): Volumes {
+    return createVolumes({
+      pools: [{ name: "local", path: "/pool", shared: false, wipe: "None" }],
+      run: this.host.run,
+      files: this.host.files,
+      logger: { info: () => {}, warn: () => {} },
+      findImage: async (uid) => (uid === image.uid ? image : undefined),
+    });
+  }
+
+  /** The agent is killed, if it is not dead yet, and a fresh one starts. */
+  async restartAgent(): Promise<void> {
+    await this.volumes.close();
+    this.host.revive();
+    this.volumes = this.#open();
+  }
+
+  get isRunning(): boolean {
+    return this.heads.size > 0;
+  }
+
+  async ensureAll(): Promise<void> {
+    for (const want of wanted) await this.volumes.disks.ensure(want, options);
+  }
+
+  async powerOn(): Promise<void> {
+    const heads = new Map<string, string>();
+    for (const want of wanted) {
+      const outcome = await this.volumes.disks.ensure(want, options);
+      if (outcome.kind !== "ready") throw new Error(JSON.stringify(outcome));
+      heads.set(want.ref.uid, outcome.chain.path);
+    }
+    for (const [uid, path] of heads) this.heads.set(uid, path);
+  }
+
+  powerOff(): void {
+    this.heads.clear();
+  }
+
+  write(ref: DiskRef, cluster: number, value: number): void {
+    const path = this.heads.get(ref.uid);
+    if (path === undefined) return;
+    this.host.qcow2(path).clusters.set(cluster, value);
+    this.expectedOf(ref).set(cluster, value);
+  }
+
+  expectedOf(ref: DiskRef): Content {
+    return this.#expected.get(ref.uid) ?? new Map();
+  }
+
+  /** The machine's disks are to look as they do now, under this name. */
+  remember(snapshotUid: string): void {
+    this.snapshots.set(snapshotUid, this.#contents());
+  }
+
+  backTo(snapshotUid: string): void {
+    for (const [uid, content] of this.snapshots.get(snapshotUid) ?? [])
+      this.#expected.set(uid, new Map(content));
+  }
+
+  #contents(): ReadonlyMap<string, Content> {
+    return new Map([...this.#expected].map(([uid, content]) => [uid, new Map(content)]));
+  }
+
+  record(ref: DiskRef): DiskRecord {
+    const path = inPool(ref.kind === "root" ? "disks" : "volumes", ref.uid);
+    const bytes = this.host.text(`${path}/disk.json`);
+    const record = parseRecord(bytes, { hasFormerLayer: false });
+    if (record === undefined) throw new Error(`no record of ${ref.uid}`);
+    return record;
+  }
+
+  layerPath(ref: DiskRef, name: string): string {
+    return inPool(ref.kind === "root" ? "disks" : "volumes", ref.uid, `${name}.qcow2`);
+  }
+
+  /** What differs between the disks and snapshots as they are and as they are to be. */
+  differences(): readonly string[] {
+    const wrong: string[] = [];
+    const compare = (what: string, path: string, expected: ReadonlyMap<number, number> | undefined): void => {
+      const want = [...(expected ?? [])].sort(([a], [b]) => a - b);
+      const have = [...this.host.content(path)];
+      if (JSON.stringify(want) !== JSON.stringify(have))
+        wrong.push(`${what}: ${JSON.stringify(have)} instead of ${JSON.stringify(want)}`);
+    };
+    for (const ref of disks) {
+      const record = this.record(ref);
+      compare(`disk ${ref.kind}`, this.layerPath(ref, record.head ?? ""), this.expectedOf(ref));
+      const open = this.heads.get(ref.uid);
+      if (open !== undefined && open !== this.layerPath(ref, record.head ?? ""))
+        wrong.push(`the guest has ${open} open, which is not the head ${record.head}`);
+      for (const { uid, layer } of record.snapshots)
+        compare(
+          `snapshot ${uid} of ${ref.kind}`,
+          this.layerPath(ref, layer),
+          this.snapshots.get(uid)?.get(ref.uid),
+        );
+      for (const name of pathDown(record, record.head))
+        if (!this.host.paths().includes(this.layerPath(ref, name))) wrong.push(`layer ${name} is missing`);
+    }
+    return wrong;
+  }
+
+  /** A block job. It may be cut short after some clusters, as when QEMU ends. */
+  blockJob(ref: DiskRef, merge: LiveMerge, clustersLeft = Number.POSITIVE_INFINITY): void {
+    const into = merge.kind === "pull" ? merge.diskPath : merge.basePath;
+    const seen = this.host.content(merge.kind === "pull" ? merge.diskPath : merge.topPath);
+    const target = this.host.qcow2(into);
+    let left = clustersLeft;
+    for (const [cluster, value] of seen) {
+      if (left === 0) return;
+      left -= 1;
+      target.clusters.set(cluster, value);
+    }
+    if (merge.kind === "pull") target.backing = merge.basePath;
+    else this.host.qcow2(this.#above(ref, merge.topPath)).backing = merge.basePath;
+  }
+
+  /** The file of the running chain that stands on this one. */
+  #above(ref: DiskRef, path: string): string {
+    for (let next = this.heads.get(ref.uid); next !== undefined; next = this.host.qcow2(next).backing)
+      if (this.host.qcow2(next).backing === path) return next;
+    throw new Error(`nothing of the running chain stands on ${path}`);
+  }
+
+  /** Advances until something else than background work has to be done. */
+  async advance(ref: DiskRef): Promise<MergeOutcome> {
+    for (;;) {
+      const changed = Promise.withResolvers<void>();
+      const stop = this.volumes.onChange(() => changed.resolve());
+      try {
+        const outcome = await this.volumes.merges.advance(ref, { isRunning: this.isRunning }, options);
+        if (outcome.kind !== "working") return outcome;
+        await changed.promise;
+      } finally {
+        stop();
+      }
+    }
+  }
+
+  /** Merges all there is, with the block jobs that it takes. */
+  async clean(): Promise<void> {
+    for (const ref of disks)
+      for (;;) {
+        const outcome = await this.advance(ref);
+        if (outcome.kind === "clean") break;
+        if (outcome.kind !== "live") throw new Error(JSON.stringify(outcome));
+        this.blockJob(ref, outcome.merge);
+      }
+  }
+}
