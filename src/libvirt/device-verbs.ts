@@ -25,6 +25,7 @@ export interface DeviceVerbs {
   detachDevice(domain: DomainRef, xml: string, options?: FlaggedOptions): Promise<void>;
   /**
    * The same for the device of that alias, without waiting for the guest at all.
+   * Rejects with INTERNAL_ERROR (libvirt 9.0) when there is no such device.
    * https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainDetachDeviceAlias
    */
   detachDeviceAlias(domain: DomainRef, alias: string, options?: FlaggedOptions): Promise<void>;

@@ -13,7 +13,10 @@ export type MigrateCookie = Buffer;
 export interface MigrateOptions extends FlaggedOptions, MigrateParameters {}
 
 export interface MigratePhaseOptions extends MigrateOptions {
-  /** The cookie that the phase before has resolved with. Default: empty, as after a phase that failed. */
+  /**
+   * The cookie that the phase before has resolved with. Default: empty, which is
+   * right after a phase that failed; an older cookie is not.
+   */
   readonly cookie?: MigrateCookie;
 }
 
@@ -104,7 +107,7 @@ export interface MigrationVerbs {
   migrateFinish(
     options: MigrateFinishOptions,
   ): Promise<{ readonly cookie: MigrateCookie; readonly domain: DomainRef }>;
-  /** At the source: ends the paused domain, or resumes it with `cancelled`. */
+  /** At the source: ends the paused domain, or resumes it with `cancelled`, then without a cookie. */
   migrateConfirm(domain: DomainRef, options: MigrateConfirmOptions): Promise<void>;
   /**
    * How long the guest may stand still at the end of a migration that is under way, in ms.

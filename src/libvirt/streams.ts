@@ -27,12 +27,12 @@ export interface Incoming {
 }
 
 type State =
-  /** The call is not answered: there may never be a stream. */
+  /** The call is not answered, and nothing has come: there may never be a stream. */
   | "expected"
   | "open"
   /** All is here; the daemon has been told, and confirms it. */
   | "finishing"
-  /** Given up before the call was answered: is aborted as soon as it opens. */
+  /** Given up before there was one: is aborted as soon as it opens. */
   | "unwanted"
   /** Given up: what still comes is passed over until the daemon confirms. */
   | "aborting";
@@ -67,7 +67,7 @@ export class Streams {
     return this.#streams.size;
   }
 
-  /** Expects a stream in answer to that call: before the call is sent, since both may arrive at once. */
+  /** Expects a stream in answer to that call: before the call is sent, since the stream may overtake the reply. */
   expect(origin: StreamOrigin, maxBytes: number): Incoming {
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     const stream: Stream = { origin, maxBytes, pieces: [], length: 0, state: "expected", resolve, reject };
@@ -88,18 +88,18 @@ export class Streams {
   /** The call was answered well: its stream is open. */
   opened(serial: number): void {
     const stream = this.#streams.get(serial);
-    if (stream?.state === "expected") stream.state = "open";
-    else if (stream?.state === "unwanted") this.#abort(stream);
+    if (stream !== undefined) this.#open(stream);
   }
 
   /** Takes a packet of a stream. Throws ProtocolError when it makes no sense. */
   receive(packet: Packet): void {
     const stream = this.#streams.get(packet.serial);
-    if (stream === undefined || stream.state === "expected" || stream.state === "unwanted") {
+    if (stream === undefined) {
       throw new ProtocolError(
         `unexpected packet of type ${packet.type}, program 0x${packet.program.toString(16)}`,
       );
     }
+    this.#open(stream);
     if (packet.status === PacketStatus.CONTINUE) this.#take(stream, packet.payload);
     else if (packet.status === PacketStatus.ERROR) this.#fail(stream, packet.payload);
     else this.#confirmed(stream);
@@ -111,6 +111,11 @@ export class Streams {
       reject(new OutcomeUnknownError(origin.name, "disconnected", reason));
     }
     this.#streams.clear();
+  }
+
+  #open(stream: Stream): void {
+    if (stream.state === "expected") stream.state = "open";
+    else if (stream.state === "unwanted") this.#abort(stream);
   }
 
   /** A piece without bytes says that these were all. */

@@ -5,6 +5,7 @@ import {
   deviceLike,
   deviceWithAlias,
   diskOf,
+  memoryKibIn,
   replaceDevice,
   vcpusIn,
   withDevice,
@@ -64,6 +65,12 @@ export const deviceAnswers = {
   domainSetMemoryFlags: (args, context) => {
     const domain = found(context, args);
     context.domains.assertRunning(domain);
+    if (args.memory > memoryKibIn(domain.xml)) {
+      throw new FakeLibvirtError(
+        ErrorCode.INVALID_ARG,
+        "invalid argument: cannot set memory higher than max memory",
+      );
+    }
     context.domains.tell("balloonChange", domain, (dom) => ({ msg: { dom, actual: args.memory } }));
   },
   domainBlockResize: (args, context) => {

@@ -27,19 +27,24 @@ const devicesIn = (xml: string): readonly string[] => {
 export const aliasOf = (device: string): string =>
   attributeOf(device, "alias", "name") ?? identityOf(device).replace(/^.* /, "");
 
-const missing = (what: string): FakeLibvirtError =>
-  new FakeLibvirtError(ErrorCode.DEVICE_MISSING, `device not found: no device found with ${what}`);
-
 export const deviceLike = (xml: string, device: string): string => {
   const wanted = identityOf(device);
   const match = devicesIn(xml).find((each) => identityOf(each) === wanted);
-  if (match === undefined) throw missing(wanted);
+  if (match === undefined) {
+    throw new FakeLibvirtError(ErrorCode.DEVICE_MISSING, `device not found: no ${wanted}`);
+  }
   return match;
 };
 
 export const deviceWithAlias = (xml: string, alias: string): string => {
   const match = devicesIn(xml).find((each) => aliasOf(each) === alias);
-  if (match === undefined) throw missing(`alias ${alias}`);
+  if (match === undefined) {
+    // As libvirt 9.0 says it.
+    throw new FakeLibvirtError(
+      ErrorCode.INTERNAL_ERROR,
+      `internal error: no device found with alias ${alias}`,
+    );
+  }
   return match;
 };
 
@@ -60,10 +65,7 @@ export const withDevice = (xml: string, device: string): string => {
   if (kindOf(device) === "")
     throw new FakeLibvirtError(ErrorCode.XML_ERROR, "(device_definition): no device");
   if (devicesIn(xml).some((each) => identityOf(each) === identityOf(device))) {
-    throw new FakeLibvirtError(
-      ErrorCode.OPERATION_FAILED,
-      `operation failed: target ${identityOf(device)} already exists`,
-    );
+    throw new FakeLibvirtError(ErrorCode.XML_ERROR, `XML error: target of ${identityOf(device)} duplicated`);
   }
   return xml.includes("</devices>")
     ? xml.replace("</devices>", () => `${device}</devices>`)
@@ -103,4 +105,13 @@ export const withVcpus = (xml: string, count: number): string => {
   return /<vcpu\b/.test(xml)
     ? xml.replace(/<vcpu\b[^>]*>\s*\d+\s*<\/vcpu>/, element)
     : xml.replace("</domain>", `${element}</domain>`);
+};
+
+const KIB_PER: Readonly<Record<string, bigint>> = { KiB: 1n, MiB: 1_024n, GiB: 1_048_576n };
+
+/** How much memory an XML gives, in KiB. */
+export const memoryKibIn = (xml: string): bigint => {
+  const [, unit = "KiB", amount = "0"] =
+    /<memory\b[^>]*?(?:\bunit=["'](\w+)["'])?>\s*(\d+)\s*<\/memory>/.exec(xml) ?? [];
+  return BigInt(amount) * (KIB_PER[unit] ?? 1n);
 };

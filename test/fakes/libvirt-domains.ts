@@ -31,6 +31,14 @@ export class FakeLibvirtError extends Error {
   }
 }
 
+export interface FakeBlockJob {
+  readonly type: number;
+  /** The image that the guest writes when the job is told to go over. */
+  readonly base?: string | undefined;
+  cur: bigint;
+  end: bigint;
+}
+
 export interface FakeDomain {
   readonly name: string;
   readonly uuid: string;
@@ -48,7 +56,7 @@ export interface FakeDomain {
   clings?: boolean;
   readonly heldDevices: (() => void)[];
   /** By the disk's target. */
-  readonly blockJobs: Map<string, { readonly type: number; cur: bigint; end: bigint }>;
+  readonly blockJobs: Map<string, FakeBlockJob>;
   /** Block jobs do not end until FakeDomains.finishBlockJob is called. */
   slowBlockJobs?: boolean;
   /** The sizes of disks that were given another. */
@@ -185,9 +193,14 @@ export class FakeDomains {
 
   /** Ends the job of the disk with that target, as completed if nothing else is said. */
   finishBlockJob(domain: FakeDomain, disk: string, status: number = BlockJobStatus.COMPLETED): void {
+    this.tellBlockJob(domain, disk, status);
+    domain.blockJobs.delete(disk);
+  }
+
+  tellBlockJob(domain: FakeDomain, disk: string, status: number): void {
     const job = domain.blockJobs.get(disk);
-    if (!domain.blockJobs.delete(disk) || job === undefined) return;
-    this.tell("blockJob2", domain, (dom) => ({ dom, dst: disk, type: job.type, status }));
+    if (job !== undefined)
+      this.tell("blockJob2", domain, (dom) => ({ dom, dst: disk, type: job.type, status }));
   }
 
   /** The domain has been saved to a file. */

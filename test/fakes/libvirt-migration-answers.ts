@@ -21,7 +21,10 @@ const incoming = (domain: FakeDomain): string => `incoming ${domain.uuid}`;
 const forgetWhenClosed = ({ domains, onClose }: Context, domain: FakeDomain): void =>
   onClose(outgoing(domain), () => domains.forgetMigration(domain));
 
-const noJob = {
+const jobTypeOf = ({ migration }: FakeDomain): number =>
+  migration === undefined ? DomainJobType.NONE : DomainJobType.UNBOUNDED;
+
+const noFigures = {
   timeElapsed: 0n,
   timeRemaining: 0n,
   dataTotal: 0n,
@@ -83,14 +86,8 @@ export const migrationAnswers = {
   },
   domainMigrateSetMaxDowntime: (args, context) => context.domains.assertRunning(found(context, args)),
   domainMigrateSetMaxSpeed: (args, context) => context.domains.assertRunning(found(context, args)),
-  domainGetJobInfo: (args, context) => {
-    found(context, args);
-    return { type: DomainJobType.NONE, ...noJob };
-  },
-  domainGetJobStats: (args, context) => {
-    found(context, args);
-    return { type: DomainJobType.NONE, params: new Map() };
-  },
+  domainGetJobInfo: (args, context) => ({ type: jobTypeOf(found(context, args)), ...noFigures }),
+  domainGetJobStats: (args, context) => ({ type: jobTypeOf(found(context, args)), params: new Map() }),
   domainAbortJob: (args, context) => {
     found(context, args);
     throw new FakeLibvirtError(ErrorCode.OPERATION_INVALID, "no job is active on the domain");

@@ -257,6 +257,8 @@ export class FakeLibvirtServer {
       register: (id) => this.#register(client, id),
       onClose: (key, action) => {
         if (action === undefined) client.closeActions.delete(key);
+        // A call that outlives its connection: the connection's end is noticed when the call has ended.
+        else if (client.socket.destroyed) setImmediate(action);
         else client.closeActions.set(key, action);
       },
       stream,

@@ -3,14 +3,15 @@ import { found, type Answers, type Context } from "./libvirt-context.ts";
 import { diskOf, nameIn, overlaysIn, replaceDevice, withSourceFile } from "./libvirt-devices.ts";
 import { FakeLibvirtError, refOf, type FakeDomain } from "./libvirt-domains.ts";
 
-const FS_FREEZE_AGENT = "QEMU guest agent is not configured";
-
-const frozen = (args: { readonly dom: FakeDomain }, context: Context): { readonly filesystems: number } => {
-  context.domains.assertRunning(args.dom);
-  if (args.dom.agent === undefined) {
-    throw new FakeLibvirtError(ErrorCode.AGENT_UNRESPONSIVE, FS_FREEZE_AGENT);
-  }
-  return { filesystems: 1 };
+const frozen = (domain: FakeDomain, { domains }: Context): { readonly filesystems: number } => {
+  domains.assertRunning(domain);
+  if (domain.agent !== undefined) return { filesystems: 1 };
+  throw domain.xml.includes("org.qemu.guest_agent.0")
+    ? new FakeLibvirtError(
+        ErrorCode.AGENT_UNRESPONSIVE,
+        "Guest agent is not responding: QEMU guest agent is not connected",
+      )
+    : new FakeLibvirtError(ErrorCode.ARGUMENT_UNSUPPORTED, "QEMU guest agent is not configured");
 };
 
 const imageOf = ({ domains }: Context, file: string): string => {
@@ -27,7 +28,7 @@ export const snapshotAnswers = {
   domainSnapshotCreateXml: (args, context) => {
     const domain = found(context, args);
     const { xmlDesc, flags } = args;
-    if ((flags & DomainSnapshotCreateFlags.QUIESCE) !== 0) frozen({ dom: domain }, context);
+    if ((flags & DomainSnapshotCreateFlags.QUIESCE) !== 0) frozen(domain, context);
     for (const { disk, file } of overlaysIn(xmlDesc)) {
       const before = diskOf(domain.xml, disk);
       domain.xml = replaceDevice(domain.xml, before, withSourceFile(before, file));
@@ -51,6 +52,6 @@ export const snapshotAnswers = {
     imageOf(context, file);
     context.domains.saveImages.set(file, dxml);
   },
-  domainFsfreeze: (args, context) => frozen({ dom: found(context, args) }, context),
-  domainFsthaw: (args, context) => frozen({ dom: found(context, args) }, context),
+  domainFsfreeze: (args, context) => frozen(found(context, args), context),
+  domainFsthaw: (args, context) => frozen(found(context, args), context),
 } satisfies Partial<Answers>;

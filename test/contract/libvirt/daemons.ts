@@ -21,15 +21,35 @@ export interface TestDaemon {
   thaw(): Promise<void>;
   /** Makes calls that wait on the guest of that domain block, until the returned function is called. */
   block(domain: DomainRef): Promise<() => Promise<void>>;
+  /**
+   * Makes a disk image in qcow2 format and resolves with its path, as the daemon
+   * sees it: the same on every daemon.
+   */
+  image(name: string, options: ImageOptions): Promise<string>;
+  /** Makes a running guest keep the devices that it is asked to let go of. The real firmware keeps those on PCI anyway. */
+  cling(domain: DomainRef): void;
   /** Something that changes when the guest is started anew: of the real one, its process id. */
   guestIdentity(domain: DomainRef): string;
   stop(): Promise<void>;
 }
 
+export interface ImageOptions {
+  readonly sizeMib: number;
+  /** How much of it is written. Default: nothing. */
+  readonly writtenMib?: number;
+  /** The image below it. */
+  readonly backing?: string;
+}
+
 export interface DaemonKind {
   readonly name: string;
-  start(): Promise<TestDaemon>;
+  /** `number` tells the daemons of one test apart, from 1. */
+  start(number?: number): Promise<TestDaemon>;
 }
+
+/** On the daemon's host, where QEMU may read and write. */
+const IMAGES = "/var/lib/libvirt/images";
+const imagePath = (name: string): string => `${IMAGES}/${name}.qcow2`;
 
 const fake: DaemonKind = {
   name: "the fake libvirtd",
@@ -44,6 +64,10 @@ const fake: DaemonKind = {
       block: async () => {
         const release = server.hold("domainSuspend");
         return async () => release();
+      },
+      image: async (name) => imagePath(name),
+      cling: ({ uuid }) => {
+        server.domains.byUuid(uuid).clings = true;
       },
       guestIdentity: ({ uuid }) => String(server.domains.byUuid(uuid).id),
       stop: () => server.stop(),
@@ -70,6 +94,19 @@ const requireQemu = (domain: DomainRef): number => {
   return pid;
 };
 
+const makeImage = async (node: TestNode, name: string, options: ImageOptions): Promise<string> => {
+  const { sizeMib, writtenMib = 0, backing } = options;
+  const path = imagePath(name);
+  const below = backing === undefined ? [] : ["-b", backing, "-F", "qcow2"];
+  await node.run(["mkdir", "-p", IMAGES]);
+  await node.run(["rm", "-f", path]);
+  await node.run(["qemu-img", "create", "-q", "-f", "qcow2", ...below, path, `${sizeMib}M`]);
+  if (writtenMib > 0) {
+    await node.run(["qemu-io", "-f", "qcow2", "-c", `write -q -P 85 0 ${writtenMib}M`, path]);
+  }
+  return path;
+};
+
 const realDaemon = (node: TestNode, directory: string): TestDaemon => ({
   socketPath: node.libvirtSocket,
   kill: () => node.killLibvirtd("SIGKILL"),
@@ -81,6 +118,8 @@ const realDaemon = (node: TestNode, directory: string): TestDaemon => ({
     process.kill(pid, "SIGSTOP");
     return async () => void process.kill(pid, "SIGCONT");
   },
+  image: (name, options) => makeImage(node, name, options),
+  cling: () => {},
   guestIdentity: (domain) => String(requireQemu(domain)),
   stop: async () => {
     await node.stop();
@@ -90,15 +129,15 @@ const realDaemon = (node: TestNode, directory: string): TestDaemon => ({
   },
 });
 
-const real: DaemonKind = {
+export const realLibvirtd: DaemonKind = {
   name: "the real libvirtd",
-  start: async () => {
+  start: async (number = 1) => {
     const directory = await makeTemporaryDirectory("libvirt");
     const nodeDirectory = join(directory, "node");
     await mkdir(nodeDirectory);
     const node = await startNode({
-      name: "libvirt-contract",
-      number: 1,
+      name: `libvirt-contract-${number}`,
+      number,
       directory: nodeDirectory,
       lifetime: "owner",
       underlay: noUnderlay,
@@ -108,4 +147,4 @@ const real: DaemonKind = {
 };
 
 /** Every suite of this folder runs on both. */
-export const daemonKinds: readonly DaemonKind[] = [fake, real];
+export const daemonKinds: readonly DaemonKind[] = [fake, realLibvirtd];

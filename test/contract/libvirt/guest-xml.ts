@@ -19,3 +19,35 @@ export const guestXml = (
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
   <devices>${devices}</devices>
 </domain>`;
+
+/** A disk whose guest need not listen to be rid of it: SCSI has no such manners. */
+export const diskXml = (
+  file: string,
+  target: string,
+  { bus = "scsi", alias }: { readonly bus?: "scsi" | "virtio"; readonly alias?: string } = {},
+): string => `<disk type='file' device='disk'>
+  <driver name='qemu' type='qcow2'/>
+  <source file='${file}'/>
+  <target dev='${target}' bus='${bus}'/>
+  ${alias === undefined ? "" : `<alias name='${alias}'/>`}
+</disk>`;
+
+export const SCSI_CONTROLLER = "<controller type='scsi' model='virtio-scsi'/>";
+
+/** A network interface on USB, which the guest need not give back either. */
+export const interfaceXml = (
+  mac: string,
+  { link = "up", alias = "ua-nic" }: { readonly link?: "up" | "down"; readonly alias?: string } = {},
+): string => `<interface type='user'>
+  <mac address='${mac}'/>
+  <model type='usb-net'/>
+  <link state='${link}'/>
+  <alias name='${alias}'/>
+</interface>`;
+
+/** The file that the guest writes for that target, in the XML of a running domain. */
+export const sourceOf = (xml: string, target: string): string | undefined =>
+  [...xml.matchAll(/<disk\b[^]*?<\/disk>/g)]
+    .map(([disk]) => disk)
+    .filter((disk) => disk.includes(`dev='${target}'`))
+    .map((disk) => /<source file='([^']*)'/.exec(disk)?.[1])[0];

@@ -118,6 +118,25 @@ describe("a stream", () => {
     expect(told).toEqual([packet(PacketStatus.ERROR)]);
   });
 
+  test("may overtake the reply to its call, all of it", async () => {
+    const { streams } = makeStreams();
+    const { bytes } = streams.expect(origin, 100);
+    for (const each of [piece("early"), end, confirmation]) streams.receive(each);
+    streams.opened(7);
+    expect(String(await bytes)).toBe("early");
+    expect(streams.pending).toBe(0);
+  });
+
+  test("that is given up before anything has come is refused by its first piece, once", () => {
+    const { streams, told } = makeStreams();
+    streams.expect(origin, 100).giveUp("aborted", undefined);
+    streams.receive(piece("early"));
+    streams.opened(7);
+    expect(told).toEqual([packet(PacketStatus.ERROR)]);
+    streams.receive(confirmation);
+    expect(streams.pending).toBe(0);
+  });
+
   test("that is given up before it has opened is refused as soon as it opens", () => {
     const { streams, told } = makeStreams();
     streams.expect(origin, 100).giveUp("aborted", undefined);
@@ -161,11 +180,5 @@ describe("what makes no sense is reported", () => {
     again.expect(origin, 100);
     again.opened(7);
     expect(() => again.receive(wrong)).toThrow(message);
-  });
-
-  test("a piece of a stream before the call has been answered", () => {
-    const { streams } = makeStreams();
-    streams.expect(origin, 100);
-    expect(() => streams.receive(piece("early"))).toThrow("unexpected packet of type 3");
   });
 });
