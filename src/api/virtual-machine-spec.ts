@@ -171,7 +171,7 @@ export const spec = z
       .max(256)
       .optional()
       .describe(
-        "How many virtual CPUs the running guest can be given. Default: that of the flavor, else four times vcpus.",
+        "How many virtual CPUs the running guest can be given. Default: as many as cpu.topology lays out, else that of the flavor, else four times vcpus; a machine whose size changes keeps it while it suffices.",
       ),
     memory: wholeMebibytes("64Mi", "16Ti")
       .optional()
@@ -180,7 +180,9 @@ export const spec = z
       ),
     maxMemory: wholeMebibytes("64Mi", "16Ti")
       .optional()
-      .describe("How much memory the running guest can be given. Default: that of the flavor, else memory."),
+      .describe(
+        "How much memory the running guest can be given. Default: that of the flavor, else memory; a machine whose size changes keeps it while it suffices.",
+      ),
     disk: wholeMebibytes("64Mi", "64Ti", mayOnlyGrow("a root disk cannot shrink"))
       .optional()
       .describe("Size of the root disk, in place of the flavor's. It can grow, and never shrinks."),
@@ -346,8 +348,24 @@ export const spec = z
       {
         rule: "has(self.flavor) || (has(self.vcpus) && has(self.memory) && has(self.disk))",
         message: "without a flavor, vcpus, memory and disk must all be set",
+        fieldPath: ".flavor",
       },
-      exactlyOneOf("image", "source"),
+      {
+        rule: "!has(self.maxVcpus) || !has(self.vcpus) || self.maxVcpus >= self.vcpus",
+        message: "maxVcpus must not be less than vcpus",
+        fieldPath: ".maxVcpus",
+      },
+      {
+        rule: "!has(self.maxMemory) || !has(self.memory) || quantity(self.maxMemory).compareTo(quantity(self.memory)) >= 0",
+        message: "maxMemory must not be less than memory",
+        fieldPath: ".maxMemory",
+      },
+      {
+        rule: "!has(self.maxVcpus) || !has(self.cpu) || !has(self.cpu.topology) || self.cpu.topology.sockets * self.cpu.topology.cores * self.cpu.topology.threads == self.maxVcpus",
+        message: "cpu.topology must lay out maxVcpus: sockets times cores times threads",
+        fieldPath: ".cpu.topology",
+      },
+      { ...exactlyOneOf("image", "source"), fieldPath: ".image" },
       {
         rule: "!has(self.imageNamespace) || has(self.image)",
         message: "imageNamespace goes with image",
