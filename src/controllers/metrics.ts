@@ -1,6 +1,9 @@
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { findCondition, isTrue } from "../api/condition.ts";
+import { restorePhases } from "../api/virtual-machine-restore.ts";
+import { snapshotPhases } from "../api/virtual-machine-snapshot.ts";
 import { printableStatuses } from "../api/virtual-machine.ts";
+import { volumePhases } from "../api/volume.ts";
 import type { Stores } from "./context.ts";
 
 /** What became of an attempt to place a machine. */
@@ -72,9 +75,47 @@ export const registerStoreMetrics = (registry: Registry, stores: () => Stores | 
       this.set(stores()?.addressSlices.list().length ?? 0);
     },
   });
+  registerDiskMetrics(registers, stores);
   registerNetworkMetrics(registers, stores);
   registerFloatingIpMetrics(registers, stores);
   registerGroupMetrics(registers, stores);
+};
+
+/** Of Volumes, snapshots and restores, by where they stand. */
+const registerDiskMetrics = (registers: Registry[], stores: () => Stores | undefined): void => {
+  interface Staged {
+    readonly status?: { readonly phase?: string | undefined } | undefined;
+  }
+  const gauge = (
+    [name, help]: readonly [string, string],
+    phases: readonly string[],
+    list: (from: Stores) => readonly Staged[],
+  ): void => {
+    void new Gauge({
+      name,
+      help,
+      labelNames: ["phase"] as const,
+      registers,
+      collect() {
+        this.reset();
+        for (const phase of phases) this.set({ phase }, 0);
+        const from = stores();
+        for (const { status } of from === undefined ? [] : list(from))
+          this.inc({ phase: status?.phase ?? "Pending" });
+      },
+    });
+  };
+  gauge(["vireo_volumes", "Volumes by phase."], volumePhases, ({ volumes }) => volumes.list());
+  gauge(
+    ["vireo_virtual_machine_snapshots", "Snapshots of machines by phase."],
+    snapshotPhases,
+    ({ virtualMachineSnapshots }) => virtualMachineSnapshots.list(),
+  );
+  gauge(
+    ["vireo_virtual_machine_restores", "Restores of machines by phase."],
+    restorePhases,
+    ({ virtualMachineRestores }) => virtualMachineRestores.list(),
+  );
 };
 
 const registerGroupMetrics = (registers: Registry[], stores: () => Stores | undefined): void => {

@@ -32,6 +32,9 @@ import { createNetworkController } from "./network/controller.ts";
 import { createSecurityGroupController } from "./security-group/controller.ts";
 import { createStores } from "./stores.ts";
 import { createVirtualMachineController } from "./virtual-machine/controller.ts";
+import { createVirtualMachineRestoreController } from "./virtual-machine-restore/controller.ts";
+import { createVirtualMachineSnapshotController } from "./virtual-machine-snapshot/controller.ts";
+import { createVolumeController } from "./volume/controller.ts";
 
 const LEASE_NAME = "vireo-controller";
 /** Time for the last events to leave when a term ends, in ms. */
@@ -122,6 +125,9 @@ const tasksOf = (context: ControllerContext): Readonly<Record<string, Task>> => 
     securityGroup: createSecurityGroupController(context),
     hypervisor: createHypervisorController(context),
     virtualMachine: createVirtualMachineController(context),
+    volume: createVolumeController(context),
+    virtualMachineSnapshot: createVirtualMachineSnapshotController(context),
+    virtualMachineRestore: createVirtualMachineRestoreController(context),
     addressSlice: createAddressSliceController(context),
     floatingIp: createFloatingIpController(context),
     floatingIpPool: createFloatingIpPoolController(context),

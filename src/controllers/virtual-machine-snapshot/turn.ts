@@ -1,0 +1,60 @@
+import { findCondition } from "../../api/condition.ts";
+import type { VirtualMachineRestore } from "../../api/virtual-machine-restore.ts";
+import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
+import { byAge } from "../by-age.ts";
+import { passing, type Violation } from "../virtual-machine/violation.ts";
+
+/**
+ * Pure: snapshots and restores of a machine are made one after the other, the
+ * oldest first.
+ */
+
+export type MachineRequest = VirtualMachineSnapshot | VirtualMachineRestore;
+
+/** Reason of Ready=False while another request of the machine comes first. */
+export const WAITING_FOR_TURN = "WaitingForTurn";
+
+/** Is nothing being done about it any more, and nothing going to be? */
+export const isOver = ({ metadata, status }: MachineRequest): boolean => {
+  if (status?.nodeName === undefined && metadata.deletionTimestamp !== undefined) return true;
+  switch (status?.phase) {
+    case "Ready":
+    case "Failed":
+    case "Succeeded":
+    // Its layers are merged beside whatever else is done.
+    case "Deleting":
+      return true;
+    case "Unknown":
+      return "takenAt" in status && status.takenAt !== undefined;
+    case "Pending":
+    case "InProgress":
+    case undefined:
+      return false;
+  }
+};
+
+/** Was it given to a node, which has not done with it? */
+export const isUnderWay = (request: MachineRequest): boolean =>
+  request.status?.nodeName !== undefined && !isOver(request);
+
+/** Could it be next? One that waits for something else does not hold the others up. */
+const isInLine = (request: MachineRequest): boolean => {
+  if (request.status?.nodeName !== undefined || isOver(request)) return false;
+  const ready = findCondition(request.status?.conditions, "Ready");
+  return ready === undefined || ready.reason === WAITING_FOR_TURN;
+};
+
+/** Why it is not this one's turn. @param others snapshots and restores that name the same machine */
+export const findAhead = (
+  request: MachineRequest,
+  others: readonly MachineRequest[],
+): Violation | undefined => {
+  const rivals = others.filter(({ metadata }) => metadata.uid !== request.metadata.uid).toSorted(byAge);
+  const ahead =
+    rivals.find(isUnderWay) ?? rivals.find((other) => isInLine(other) && byAge(other, request) < 0);
+  if (ahead === undefined) return undefined;
+  return passing(
+    WAITING_FOR_TURN,
+    `It begins when ${ahead.kind} ${ahead.metadata.name} of the same machine is over.`,
+  );
+};
