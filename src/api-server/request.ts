@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import { TLSSocket } from "node:tls";
+import { type PeerCertificate, TLSSocket } from "node:tls";
 import { subresources } from "../api/subresources.ts";
 import { authenticate, type FrontProxy, type User } from "./front-proxy.ts";
 import { ApiProblem } from "./problem.ts";
@@ -25,7 +25,9 @@ export const readRequest = (request: IncomingMessage, proxy: FrontProxy | undefi
 
 const callerOf = ({ socket, headersDistinct }: IncomingMessage) => {
   const isTls = socket instanceof TLSSocket;
-  const name: unknown = isTls ? socket.getPeerCertificate().subject?.CN : undefined;
+  // A connection that has broken has no certificate any more, whatever the types say.
+  const certificate: PeerCertificate | null | undefined = isTls ? socket.getPeerCertificate() : undefined;
+  const name: unknown = certificate?.subject?.CN;
   return {
     verified: isTls && socket.authorized,
     commonName: typeof name === "string" ? name : undefined,

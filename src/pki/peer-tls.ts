@@ -47,8 +47,9 @@ const checkPeer = (certificate: PeerCertificate, expected: PeerIdentity): Error 
   );
 };
 
-const commonNameIn = ({ subject }: PeerCertificate): string | undefined => {
-  const name: unknown = subject?.CN;
+/** A connection that has broken has no certificate any more, whatever the types say. */
+const commonNameIn = (certificate: PeerCertificate | null | undefined): string | undefined => {
+  const name: unknown = certificate?.subject?.CN;
   return typeof name === "string" ? name : undefined;
 };
 

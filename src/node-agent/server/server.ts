@@ -271,17 +271,14 @@ interface Outcome {
 
 const since = (startedAt: number): number => Math.round(performance.now() - startedAt);
 
-const fieldsOf = (request: IncomingMessage, found: Found | undefined) => {
-  const peer = request.socket instanceof TLSSocket ? peerOf(request.socket) : undefined;
-  return {
-    peer: peer === undefined ? "nobody" : describePeer(peer),
-    requester: found?.call.requester,
-    method: request.method,
-    // Without its query, which is the caller's text.
-    path: (request.url ?? "").split("?", 1)[0]?.slice(0, 300),
-    machineUid: found?.call.params["uid"],
-  };
-};
+const fieldsOf = (request: IncomingMessage, found: Found | undefined) => ({
+  peer: found === undefined ? undefined : describePeer(found.call.peer),
+  requester: found?.call.requester,
+  method: request.method,
+  // Without its query, which is the caller's text.
+  path: (request.url ?? "").split("?", 1)[0]?.slice(0, 300),
+  machineUid: found?.call.params["uid"],
+});
 
 const report = (options: PeerServerOptions, request: IncomingMessage, outcome: Outcome): void => {
   const { found, failure, status, startedAt } = outcome;
