@@ -1,12 +1,14 @@
 /**
- * Bundles Vireo into dist/: one file for the program, one for the libvirt
- * client that others may import as `vireo/libvirt`, and that one's types.
- * A bundle starts in a third of the time and in half of the memory.
+ * Bundles Vireo into dist/: one file for the program, one for kubectl's plugin,
+ * which can be copied to wherever kubectl finds it, one for the libvirt client
+ * that others may import as `vireo/libvirt`, and that one's types. A bundle
+ * starts in a third of the time and in half of the memory.
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, rmSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { build, type BuildOptions } from "esbuild";
+import { bundleViewerScript } from "./viewer-script.ts";
 
 const root = join(import.meta.dirname, "..");
 const dist = join(root, "dist");
@@ -34,6 +36,26 @@ await build({
   banner: { js: `#!/usr/bin/env node\n${common.banner?.["js"] ?? ""}` },
 });
 chmodSync(program, 0o755);
+const plugin = join(dist, "kubectl-vireo");
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  readonly version: string;
+};
+await build({
+  ...common,
+  entryPoints: [join(root, "src/cli/main.ts")],
+  outfile: plugin,
+  banner: { js: `#!/usr/bin/env node\n${common.banner?.["js"] ?? ""}` },
+  define: {
+    VIREO_VERSION: JSON.stringify(version),
+    VIREO_VIEWER_SCRIPT: JSON.stringify(await bundleViewerScript()),
+  },
+  // One file, nothing beside it.
+  sourcemap: false,
+  legalComments: "eof",
+  minify: true,
+  keepNames: true,
+});
+chmodSync(plugin, 0o755);
 await build({
   ...common,
   entryPoints: [join(root, "src/libvirt/index.ts")],

@@ -1,5 +1,7 @@
+import { z } from "zod";
 import type { KubernetesObject } from "../api/meta.ts";
 import { apiVersionOf, type Resource } from "../api/resource.ts";
+import { subresourcePath, type Subresource } from "../api/subresources.ts";
 import { virtualMachines } from "../api/virtual-machine.ts";
 import {
   asRawObject,
@@ -9,6 +11,7 @@ import {
   objectPath,
   TransportError,
   withQuery,
+  type Query,
   type KubeConfig,
   type RawKubeClient,
   type RawObject,
@@ -17,9 +20,6 @@ import {
 
 /** Under which name the API server notes who changed a field. */
 export const FIELD_MANAGER = "kubectl-vireo";
-
-/** Subresources of VirtualMachine that `vireo api-server` serves. */
-export const SUBRESOURCES = { group: "subresources.vireo.dev", version: "v1alpha1" } as const;
 
 export interface WriteOptions {
   /** Let the API server check the change and throw it away. */
@@ -33,6 +33,12 @@ export interface Found<T> {
   readonly object: T;
 }
 
+export interface Listed<T> {
+  readonly items: readonly Found<T>[];
+  /** The moment of the list, from which a watch goes on. */
+  readonly resourceVersion: string | undefined;
+}
+
 /** The API of one cluster, in one namespace. Its errors are those of RawKubeClient. */
 export interface Cluster {
   readonly namespace: string;
@@ -41,19 +47,27 @@ export interface Cluster {
     resource: Resource<T>,
     name: string,
     signal: AbortSignal,
+    /** Default: the cluster's. */
+    namespace?: string,
   ): Promise<Found<T> | undefined>;
   /** All objects of a kind, those of other namespaces left out. */
-  list<T extends KubernetesObject>(resource: Resource<T>, options: ListOptions): Promise<readonly Found<T>[]>;
+  list<T extends KubernetesObject>(resource: Resource<T>, options: ListOptions): Promise<Listed<T>>;
   create(resource: Resource, body: object, options: WriteOptions): Promise<RawObject>;
   /** JSON merge patch. */
   patch(resource: Resource, name: string, patch: object, options: WriteOptions): Promise<RawObject>;
   /** POST to a subresource that the nodes serve. */
-  post(machine: string, subresource: string, signal: AbortSignal): Promise<void>;
+  post(machine: string, subresource: Subresource, signal: AbortSignal): Promise<void>;
   /** GET of one. */
-  read(machine: string, subresource: string, signal: AbortSignal): Promise<Buffer>;
+  read(machine: string, subresource: Subresource, signal: AbortSignal): Promise<Buffer>;
   /** Connects to one: a stream of bytes both ways. */
-  connect(machine: string, subresource: string, signal: AbortSignal): Promise<WebSocketStream>;
+  connect(machine: string, subresource: Subresource, options: ConnectOptions): Promise<WebSocketStream>;
   close(): Promise<void>;
+}
+
+export interface ConnectOptions {
+  /** Ends the opening only. */
+  readonly signal: AbortSignal;
+  readonly query?: Query;
 }
 
 export interface ListOptions {
@@ -95,9 +109,9 @@ const scopeOf = (resource: Resource, namespace: string): { readonly namespace?: 
   resource.namespaced ? { namespace } : {};
 
 const readVerbs = (client: RawKubeClient, namespace: string): Pick<Cluster, "get" | "list"> => ({
-  get: async (resource, name, signal) => {
-    const what = `read ${nameOf(resource, namespace, name)}`;
-    const path = objectPath(resource, { ...scopeOf(resource, namespace), name });
+  get: async (resource, name, signal, other = namespace) => {
+    const what = `read ${nameOf(resource, other, name)}`;
+    const path = objectPath(resource, { ...scopeOf(resource, other), name });
     try {
       const raw = rawOrThrow(what, await client.json({ what, method: "GET", path, signal }));
       return { raw, object: resource.parse(raw) };
@@ -111,14 +125,22 @@ const readVerbs = (client: RawKubeClient, namespace: string): Pick<Cluster, "get
     const scope = allNamespaces ? undefined : scopeOf(resource, namespace).namespace;
     const path = collectionPath(resource, scope);
     const answer = await client.json({ what, method: "GET", path, signal });
-    const items = (answer as { readonly items?: readonly unknown[] | null }).items ?? [];
-    return items.map((item) => {
-      const listed = rawOrThrow(what, item);
-      // Items of a list lack what the list says once.
-      const raw = { ...listed, apiVersion: apiVersionOf(resource), kind: resource.kind };
-      return { raw, object: resource.parse(raw) };
-    });
+    const { items, metadata } = listSchema.parse(answer);
+    return {
+      resourceVersion: metadata.resourceVersion,
+      items: (items ?? []).map((item) => {
+        const listed = rawOrThrow(what, item);
+        // Items of a list lack what the list says once.
+        const raw = { ...listed, apiVersion: apiVersionOf(resource), kind: resource.kind };
+        return { raw, object: resource.parse(raw) };
+      }),
+    };
   },
+});
+
+const listSchema = z.object({
+  items: z.array(z.unknown()).nullish(),
+  metadata: z.object({ resourceVersion: z.string().optional() }).default({}),
 });
 
 const rawOrThrow = (what: string, value: unknown): RawObject => {
@@ -155,23 +177,19 @@ const subresourceVerbs = (
   client: RawKubeClient,
   namespace: string,
 ): Pick<Cluster, "post" | "read" | "connect"> => {
-  const pathOf = (machine: string, subresource: string): string =>
-    objectPath({ ...virtualMachines, ...SUBRESOURCES }, { namespace, name: machine }, subresource);
-  const whatOf = (machine: string, subresource: string): string =>
-    `${subresource.split("?")[0] ?? subresource} of VirtualMachine ${namespace}/${machine}`;
+  const requestOf = (name: string, subresource: Subresource) => ({
+    what: `${subresource} of ${nameOf(virtualMachines, namespace, name)}`,
+    path: subresourcePath({ namespace, name }, subresource),
+  });
   return {
     post: async (machine, subresource, signal) => {
-      const path = pathOf(machine, subresource);
-      await client.bytes({ what: whatOf(machine, subresource), method: "POST", path, body: {}, signal });
+      await client.bytes({ ...requestOf(machine, subresource), method: "POST", signal });
     },
     read: (machine, subresource, signal) =>
-      client.bytes({
-        what: whatOf(machine, subresource),
-        method: "GET",
-        path: pathOf(machine, subresource),
-        signal,
-      }),
-    connect: (machine, subresource, signal) =>
-      client.connect({ what: whatOf(machine, subresource), path: pathOf(machine, subresource), signal }),
+      client.bytes({ ...requestOf(machine, subresource), method: "GET", signal }),
+    connect: (machine, subresource, { signal, query = {} }) => {
+      const { what, path } = requestOf(machine, subresource);
+      return client.connect({ what, path: withQuery(path, query), signal });
+    },
   };
 };

@@ -96,6 +96,8 @@ export interface Command {
   readonly arguments: readonly Argument[];
   readonly flags: readonly Flag[];
   readonly examples: readonly Example[];
+  /** Has no end of its own: Ctrl-C is how it ends well. */
+  readonly runsUntilInterrupted?: true;
   /** Hands all that follows its first argument to another program, under this name in help. */
   readonly handsOn?: string;
   /** Resolves when it is done, with an exit code if that is another program's; throws what went wrong. */

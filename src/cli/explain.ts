@@ -1,5 +1,5 @@
 import { ApiError, TransportError } from "../kube/index.ts";
-import { SUBRESOURCES } from "./cluster.ts";
+import { SUBRESOURCE_GROUP } from "../api/subresources.ts";
 import { CommandFailedError, UsageError } from "./errors.ts";
 
 /** What went wrong, for a person: what with, why, and what to do. */
@@ -21,7 +21,7 @@ const advice: Readonly<Record<number, string>> = {
 
 const explainRefusal = (error: ApiError): string => {
   if (isMissingApi(error))
-    return `${error.message}. The cluster does not serve ${SUBRESOURCES.group}: its administrator has to install "vireo api-server"`;
+    return `${error.message}. The cluster does not serve ${SUBRESOURCE_GROUP}: its administrator has to install "vireo api-server"`;
   const hint = advice[error.status];
   return hint === undefined ? error.message : `${error.message}. ${hint}`;
 };

@@ -21,8 +21,8 @@ export const requireObject = async <T extends KubernetesObject>(
   const cluster = await session.cluster();
   const found = await cluster.get(resource, name, session.signal);
   if (found !== undefined) return found;
-  const others = await cluster.list(resource, { signal: session.signal }).catch(() => []);
-  const names = others.map(({ object }) => object.metadata.name);
+  const others = await cluster.list(resource, { signal: session.signal }).catch(() => undefined);
+  const names = (others?.items ?? []).map(({ object }) => object.metadata.name);
   throw new CommandFailedError(
     `there is no ${nameOf(resource, cluster.namespace, name)}${didYouMean(name, names)}; ` +
       `"kubectl get ${resource.plural}.${resource.group} --all-namespaces" lists those that there are`,

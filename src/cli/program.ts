@@ -41,7 +41,7 @@ export const runProgram = async (options: ProgramOptions): Promise<number> => {
       host.stderr.write(`"${helpFor(commands, args)}" tells more.\n`);
       return NOT_UNDERSTOOD;
     }
-    if (options.signal.aborted) return interrupted(options.signal);
+    if (options.signal.aborted) return interrupted(options.signal, say);
     say.error(explain(error));
     return FAILED;
   }
@@ -52,8 +52,11 @@ const helpFor = (commands: readonly Command[], args: readonly string[]): string 
   return named === undefined ? `${PROGRAM} --help` : `${PROGRAM} ${named.name} --help`;
 };
 
-const interrupted = ({ reason }: AbortSignal): number =>
-  reason instanceof InterruptedError ? reason.exitCode : FAILED;
+/** What was asked for goes on: only this program ends. */
+const interrupted = ({ reason }: AbortSignal, say: Say): number => {
+  say.progress("interrupted; what was asked for already goes on");
+  return reason instanceof InterruptedError ? reason.exitCode : FAILED;
+};
 
 const follow = async (options: ProgramOptions, say: Say, parsed: Parsed): Promise<number> => {
   const { stdout } = options.host;
@@ -71,6 +74,9 @@ const follow = async (options: ProgramOptions, say: Say, parsed: Parsed): Promis
       const { session, close } = sessionMaker(options, say)(parsed.invocation);
       try {
         return (await parsed.command.run(parsed.invocation, session)) ?? 0;
+      } catch (error) {
+        if (options.signal.aborted && parsed.command.runsUntilInterrupted === true) return 0;
+        throw error;
       } finally {
         await close();
       }

@@ -145,7 +145,11 @@ const judgePowerState =
 
 /** A request to the machine's node, which no manifest can make; there is nothing to try it out with. */
 const ask =
-  (session: Session, invocation: Invocation, subresource: string): MachineAction["act"] =>
+  (
+    session: Session,
+    invocation: Invocation,
+    subresource: "restart" | "pause" | "unpause",
+  ): MachineAction["act"] =>
   async (found) => {
     const { name } = found.object.metadata;
     const cluster = await session.cluster();

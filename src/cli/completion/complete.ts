@@ -100,6 +100,6 @@ const namesOf = async (
 const namesOfKind = async (kind: Resource, session: CompletionSession): Promise<readonly string[]> => {
   const cluster = await session.cluster();
   const named: Resource = { ...kind, parse: (raw) => raw as KubernetesObject };
-  const found = await cluster.list(named, { signal: session.signal });
-  return found.map(({ object }) => object.metadata.name);
+  const { items } = await cluster.list(named, { signal: session.signal });
+  return items.map(({ object }) => object.metadata.name);
 };

@@ -15,6 +15,7 @@ export const createHost = (process: NodeJS.Process): Host => ({
   stdout: process.stdout,
   stderr: process.stderr,
   environment: process.env,
+  platform: process.platform,
   self: [process.execPath, ...process.execArgv, process.argv[1] ?? "kubectl-vireo"],
   files: createFiles(process.stdin, process.env),
   programs: createPrograms(process.env),

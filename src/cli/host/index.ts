@@ -21,6 +21,7 @@ export interface Host {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly platform: NodeJS.Platform;
   /** Program and arguments by which this very program is started again. */
   readonly self: readonly string[];
   readonly files: Files;
