@@ -176,9 +176,10 @@ export class Channel {
   }
 
   #reply(packet: Packet): void {
+    // First, for it throws when there is no such call: a stream that is awaited must not be forgotten then.
+    this.#calls.reply(packet);
     if (packet.status === PacketStatus.OK) this.#streams.opened(packet.serial);
     else this.#streams.forget(packet.serial);
-    this.#calls.reply(packet);
   }
 
   #deliver({ procedure, payload }: Packet): void {

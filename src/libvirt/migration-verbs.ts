@@ -191,5 +191,6 @@ const jobs = (call: CallOnLane): Omit<MigrationVerbs, Phase> => ({
     return { type, stats: params };
   },
   jobInfo: (dom, options) => call("long", procedures.domainGetJobInfo, { dom }, options),
+  // The long lane may be full of the very jobs that are to be ended.
   abortJob: (dom, options) => call("control", procedures.domainAbortJob, { dom }, options),
 });

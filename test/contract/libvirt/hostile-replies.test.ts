@@ -14,6 +14,7 @@ import { errorReply } from "../../../src/libvirt/shapes.ts";
 import { encode } from "../../../src/libvirt/xdr.ts";
 import { FakeLibvirtServer } from "../../fakes/libvirt-server.ts";
 import { bytesOf } from "../../unit/libvirt/bytes-of-layout.ts";
+import { byNow, mutations, outcomeOf, word } from "./hostile-bytes.ts";
 
 /**
  * A daemon that answers with anything. Whatever it sends: no call may stay
@@ -70,7 +71,6 @@ const anyPayload = fc
         encodePacket({ ...replyHeader, serial, status }, payload),
   );
 
-const word = fc.oneof(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 0xffff_ffff }));
 const anyHeader = fc
   .tuple(fc.constantFrom(...Object.values(Program)), word, fc.nat(9), word, fc.nat(3), fc.uint8Array())
   .map(([program, procedure, type, serial, status, payload]): Reply => {
@@ -84,53 +84,19 @@ const anyBytes = fc.uint8Array({ maxLength: 200 }).map(
       Buffer.from(bytes),
 );
 
-type Mutation = (bytes: Buffer) => Buffer;
-
-const flip = fc.tuple(fc.nat(), fc.nat(7)).map(([at, bit]): Mutation => (bytes) => {
-  const changed = Buffer.from(bytes);
-  const index = changed.length === 0 ? 0 : at % changed.length;
-  if (changed.length > 0) changed[index] = (changed[index] ?? 0) ^ (1 << bit);
-  return changed;
-});
-const cut = fc.nat().map(
-  (at): Mutation =>
-    (bytes) =>
-      bytes.subarray(0, bytes.length === 0 ? 0 : at % bytes.length),
-);
-const insert = fc
-  .tuple(fc.nat(), fc.uint8Array({ maxLength: 40 }))
-  .map(([at, extra]): Mutation => (bytes) => {
-    const index = at % (bytes.length + 1);
-    return Buffer.concat([bytes.subarray(0, index), extra, bytes.subarray(index)]);
-  });
-const repeat = fc.constant<Mutation>((bytes) => Buffer.concat([bytes, bytes]));
-const setWord = fc.tuple(fc.nat(10), word).map(([index, value]): Mutation => (bytes) => {
-  const changed = Buffer.from(bytes);
-  if (changed.length >= (index + 1) * 4) changed.writeUInt32BE(value, index * 4);
-  return changed;
-});
-
 const hostile = fc
   .tuple(
     fc.array(fc.oneof(goodReply, badReply, event, anyPayload, anyHeader, anyBytes), {
       minLength: 1,
       maxLength: 3,
     }),
-    fc.array(fc.oneof(flip, cut, insert, repeat, setWord), { maxLength: 4 }),
+    mutations,
   )
-  .map(([replies, mutations]) => (serial: number) => {
-    const good = Buffer.concat(replies.map((reply) => reply(serial)));
-    return mutations.reduce<Buffer>((bytes, mutate) => mutate(bytes), good);
-  });
-
-const outcomeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "resolved",
-    (error: Error) => error.name,
+  .map(
+    ([replies, mutate]) =>
+      (serial: number) =>
+        mutate(Buffer.concat(replies.map((reply) => reply(serial)))),
   );
-
-const byNow = (outcome: Promise<string>): Promise<string> =>
-  Promise.race([outcome, new Promise<string>((resolve) => setImmediate(resolve, "still pending"))]);
 
 /** Connects, listens to every kind of event, and makes more calls than may be in flight; the first is answered with `bytes`. */
 const callAgainst = async (bytes: (serial: number) => Uint8Array, end: boolean) => {

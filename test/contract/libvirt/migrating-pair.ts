@@ -27,13 +27,19 @@ const NO_COOKIE: MigrateCookie = Buffer.alloc(0);
 
 export type Way = MigrateParameters & { readonly destinationName: string };
 
+const restart = async (daemon: TestDaemon, connection: LibvirtConnection): Promise<LibvirtConnection> => {
+  await daemon.kill();
+  await connection.close();
+  await daemon.restart();
+  return connectLibvirt({ socketPath: daemon.socketPath });
+};
+
 /** Two daemons and a guest that is to move from one to the other. */
 export class MigratingPair {
   readonly source: TestDaemon;
   readonly target: TestDaemon;
-  /** Looks on; the migrations have connections of their own. */
-  readonly atTarget: LibvirtConnection;
   #atSource: LibvirtConnection;
+  #atTarget: LibvirtConnection;
   readonly #directory: string;
   readonly #opened: LibvirtConnection[] = [];
 
@@ -43,7 +49,7 @@ export class MigratingPair {
     directory: string,
   ) {
     [this.source, this.target] = daemons;
-    [this.#atSource, this.atTarget] = connections;
+    [this.#atSource, this.#atTarget] = connections;
     this.#directory = directory;
   }
 
@@ -62,17 +68,23 @@ export class MigratingPair {
     return new MigratingPair(daemons, connections, directory);
   }
 
-  /** Looks on, as atTarget does. */
+  /** Looks on, as atTarget does; the migrations have connections of their own. */
   get atSource(): LibvirtConnection {
     return this.#atSource;
   }
 
+  get atTarget(): LibvirtConnection {
+    return this.#atTarget;
+  }
+
   /** kill -9 of the source's libvirtd, and a start. */
   async restartSource(): Promise<void> {
-    await this.source.kill();
-    await this.#atSource.close();
-    await this.source.restart();
-    this.#atSource = await connectLibvirt({ socketPath: this.source.socketPath });
+    this.#atSource = await restart(this.source, this.#atSource);
+  }
+
+  /** The same at the target. */
+  async restartTarget(): Promise<void> {
+    this.#atTarget = await restart(this.target, this.#atTarget);
   }
 
   /** A connection that is closed by reset(), if not before. */

@@ -18,6 +18,7 @@ import { MigratingPair, type Migration } from "./migrating-pair.ts";
  */
 
 const SLOWLY = { bandwidth: 1n };
+const PAUSED_FOR_MIGRATION = { state: DomainState.PAUSED, reason: DomainPausedReason.MIGRATION };
 
 let pair: MigratingPair;
 let migration: Migration;
@@ -50,7 +51,7 @@ const jobHasEnded = () =>
     return (await pair.atSource.jobInfo(migration.domain)).type === DomainJobType.NONE;
   });
 
-const runsOnAtSource = () =>
+const expectToRunAtSource = () =>
   waitFor("the domain runs at the source", async () => {
     const { state, reason } = await migration.stateAtSource();
     if (state === DomainState.RUNNING) return reason;
@@ -61,7 +62,7 @@ test("a migration can be ended, whereupon the domain runs on", async () => {
   const { outcome } = await performing();
   await pair.atSource.abortJob(migration.domain);
   expect(await outcome).toMatchObject({ name: "LibvirtError", code: ErrorCode.OPERATION_ABORTED });
-  await runsOnAtSource();
+  await expectToRunAtSource();
   await expect(migration.finish({ cancelled: true })).rejects.toMatchObject({ name: "LibvirtError" });
   await migration.targetIsGone();
 });
@@ -93,14 +94,11 @@ describe("when the source's connection ends while data moves", () => {
     expect(await outcome).toMatchObject({ name: "OutcomeUnknownError", reason: "disconnected" });
     expect((await migration.stateAtSource()).state).toBe(DomainState.RUNNING);
     await jobHasEnded();
-    expect(await migration.stateAtSource()).toEqual({
-      state: DomainState.PAUSED,
-      reason: DomainPausedReason.MIGRATION,
-    });
+    expect(await migration.stateAtSource()).toEqual(PAUSED_FOR_MIGRATION);
     await migration.incoming.close();
     await migration.targetIsGone();
     await pair.atSource.resumeDomain(migration.domain);
-    await runsOnAtSource();
+    await expectToRunAtSource();
   });
 
   test("and the way to the target too, the domain runs on at the source", async () => {
@@ -109,7 +107,7 @@ describe("when the source's connection ends while data moves", () => {
     await migration.incoming.close();
     expect(await outcome).toMatchObject({ name: "OutcomeUnknownError" });
     await jobHasEnded();
-    await runsOnAtSource();
+    await expectToRunAtSource();
     await migration.targetIsGone();
   });
 });
@@ -118,13 +116,41 @@ test("when the target's connection ends while data moves, perform rejects and th
   const { outcome } = await performing();
   await migration.incoming.close();
   expect(await outcome).toMatchObject({ name: "LibvirtError" });
-  await runsOnAtSource();
+  await expectToRunAtSource();
   await migration.targetIsGone();
 });
 
-test("when the source's libvirtd is killed while data moves, the domain runs on when it is back", async () => {
-  const { outcome } = await performing();
-  await pair.restartSource();
-  expect(await outcome).toMatchObject({ name: "OutcomeUnknownError" });
-  await runsOnAtSource();
+describe("when libvirtd is killed and started again", () => {
+  test("at the source while data moves, the domain runs on there", async () => {
+    const { outcome } = await performing();
+    await pair.restartSource();
+    expect(await outcome).toMatchObject({ name: "OutcomeUnknownError" });
+    await expectToRunAtSource();
+  });
+
+  test("at the source after perform, the domain waits there, paused, and runs on when it is resumed", async () => {
+    await migration.perform();
+    await pair.restartSource();
+    expect(await migration.stateAtSource()).toEqual(PAUSED_FOR_MIGRATION);
+    expect((await pair.atSource.jobInfo(migration.domain)).type).toBe(DomainJobType.NONE);
+    await pair.atSource.resumeDomain(migration.domain);
+    await expectToRunAtSource();
+  });
+
+  test("at the target after perform, the incoming domain goes, and the source can go on", async () => {
+    await migration.perform();
+    await pair.restartTarget();
+    await migration.targetIsGone();
+    await migration.confirm({ cancelled: true });
+    await expectToRunAtSource();
+  });
+
+  test("at the target after finish, the domain runs on there", async () => {
+    await migration.perform();
+    await migration.finish();
+    await pair.restartTarget();
+    expect((await migration.stateAtTarget()).state).toBe(DomainState.RUNNING);
+    await migration.confirm();
+    expect(await pair.atSource.lookupDomain(migration.domain.uuid)).toBeUndefined();
+  });
 });
