@@ -1,6 +1,7 @@
 import { type Announcement, announceTrouble } from "../announce.ts";
 import { isSameStatus } from "../status-writer.ts";
 import { judgeImage } from "./judge.ts";
+import { judgeMaking } from "./making.ts";
 import type { ImageFacts } from "./observe.ts";
 import { imageStatus, type ImageStatus } from "./status.ts";
 
@@ -10,11 +11,12 @@ export interface ImageDecision {
   readonly announcements: readonly Announcement[];
 }
 
-export const decideImage = ({ image, reports }: ImageFacts, now: Date): ImageDecision => {
-  const status = imageStatus(image, judgeImage(image, reports), now);
+export const decideImage = (facts: ImageFacts, now: Date): ImageDecision => {
+  const { image, reports } = facts;
+  const status = imageStatus(image, judgeImage(image, reports), judgeMaking(facts), now);
   if (isSameStatus(image.status, status)) return { announcements: [] };
-  return {
-    status,
-    announcements: announceTrouble("Ready", image.status?.conditions, status.conditions ?? []),
-  };
+  const [trouble] = announceTrouble("Ready", image.status?.conditions, status.conditions ?? []);
+  // That it is being made is no trouble.
+  const announcements = trouble === undefined || trouble.reason === "Making" ? [] : [trouble];
+  return { status, announcements };
 };

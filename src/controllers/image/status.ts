@@ -1,5 +1,6 @@
 import type { Image } from "../../api/image.ts";
 import { type Draft, notReady, observed, ready, sentence, stalled } from "../conditions.ts";
+import type { Making } from "./making.ts";
 import { firstOf, type ImageVerdict, type NodeReport } from "./judge.ts";
 
 export type ImageStatus = NonNullable<Image["status"]>;
@@ -7,10 +8,20 @@ export type ImageStatus = NonNullable<Image["status"]>;
 /** Refusals that a message quotes; the rest is counted. */
 const MAX_QUOTED_REFUSALS = 8;
 
-/** The whole status of an Image. The same facts give the same status, whatever the order of the reports. */
-export const imageStatus = (image: Image, verdict: ImageVerdict, now: Date): ImageStatus => ({
-  ...observed(image, conditionDrafts(verdict), now),
+/**
+ * The whole status of an Image. The same facts give the same status, whatever the order of the reports.
+ *
+ * @param making of an image that is made of a disk
+ */
+export const imageStatus = (
+  image: Image,
+  verdict: ImageVerdict,
+  making: Making | undefined,
+  now: Date,
+): ImageStatus => ({
+  ...observed(image, making?.drafts ?? conditionDrafts(verdict), now),
   ...(verdict.kind === "cached" && cacheFields(verdict.holders)),
+  ...(making !== undefined && { origin: making.origin, checksum: making.checksum }),
 });
 
 const conditionDrafts = (verdict: ImageVerdict): readonly Draft[] => {

@@ -11,6 +11,9 @@ const report = (node: string, status: Parameters<typeof cachedImage>[0]): NodeRe
   image: cachedImage(status),
 });
 
+/** It is not made of a disk. */
+const fetched = { source: undefined, maker: undefined };
+
 const held = {
   state: "Ready",
   sizeBytes: 10,
@@ -20,7 +23,7 @@ const held = {
 const refused = { state: "Failed", reason: "BackingFile", message: "It has a backing file." } as const;
 
 const summaryOf = (image: Image, reports: readonly NodeReport[]) => {
-  const { status, announcements } = decideImage({ image, reports }, NOW);
+  const { status, announcements } = decideImage({ image, reports, ...fetched }, NOW);
   const { conditions = [], observedGeneration: _, ...fields } = status ?? {};
   return {
     conditions: conditions.map(({ type, status: is, reason }) => `${type}=${is} ${reason}`),
@@ -160,11 +163,13 @@ describe("An Image", () => {
             fc.tuple(fc.constant(reports), fc.shuffledSubarray(reports, { minLength: reports.length })),
           ),
         ([reports, shuffled]) => {
-          const first = decideImage({ image: imageWith(), reports }, NOW);
-          expect(decideImage({ image: imageWith(), reports: shuffled }, NOW)).toEqual(first);
+          const first = decideImage({ image: imageWith(), reports, ...fetched }, NOW);
+          expect(decideImage({ image: imageWith(), reports: shuffled, ...fetched }, NOW)).toEqual(first);
           const written = { ...imageWith(), status: first.status };
           const later = new Date(NOW.getTime() + 60_000);
-          expect(decideImage({ image: written, reports: shuffled }, later)).toEqual({ announcements: [] });
+          expect(decideImage({ image: written, reports: shuffled, ...fetched }, later)).toEqual({
+            announcements: [],
+          });
         },
       ),
     );
