@@ -25,7 +25,11 @@ const DISK_MIB = 5;
 
 const NO_COOKIE: MigrateCookie = Buffer.alloc(0);
 
-export type Way = MigrateParameters & { readonly destinationName: string };
+export interface Way {
+  readonly uri: string;
+  readonly disksUri: string;
+  readonly destinationName: string;
+}
 
 const restart = async (daemon: TestDaemon, connection: LibvirtConnection): Promise<LibvirtConnection> => {
   await daemon.kill();
@@ -100,7 +104,7 @@ export class MigratingPair {
     const xml = guestXml("guest", randomUUID(), diskXml(image, "vda", { bus: "virtio" }));
     const domain = await this.atSource.startDomain(await this.atSource.defineDomain(xml));
     const [outgoing, incoming] = await Promise.all([this.connect(this.source), this.connect(this.target)]);
-    return new Migration({ pair: this, domain, outgoing, incoming, way: this.#newWay() });
+    return new Migration({ pair: this, domain, outgoing, incoming, way: this.newWay() });
   }
 
   /** Ends all guests and closes the connections of migrations. */
@@ -125,10 +129,13 @@ export class MigratingPair {
   }
 
   /** Sockets that no migration has used before. */
-  #newWay(): Way {
-    const name = randomUUID().slice(0, 8);
-    const uri = (what: string): string => `unix://${join(this.#directory, "sockets", `${name}-${what}`)}`;
-    return { uri: uri("memory"), disksUri: uri("disks"), destinationName: "guest" };
+  newWay(): Way {
+    const path = join(this.#directory, "sockets", randomUUID().slice(0, 8));
+    return {
+      uri: `unix://${path}-memory`,
+      disksUri: `unix://${path}-disks`,
+      destinationName: "guest",
+    };
   }
 }
 
@@ -166,8 +173,8 @@ export class Migration {
     this.#cookie = (await this.incoming.migratePrepare(prepare)).cookie;
   }
 
-  async perform(limits: { readonly bandwidth?: bigint } = {}): Promise<void> {
-    const perform = { ...this.way, ...limits, cookie: this.#cookie, flags: SOURCE_FLAGS };
+  async perform(differences: MigrateParameters = {}): Promise<void> {
+    const perform = { ...this.way, ...differences, cookie: this.#cookie, flags: SOURCE_FLAGS };
     this.#cookie = (await this.outgoing.migratePerform(this.domain, perform)).cookie;
   }
 

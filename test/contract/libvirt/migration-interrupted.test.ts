@@ -7,10 +7,12 @@ import {
   DomainState,
   ErrorCode,
   type DomainEvents,
+  type MigrateParameters,
 } from "../../../src/libvirt/index.ts";
 import { waitFor } from "../../testbed/wait.ts";
 import { realLibvirtd } from "./daemons.ts";
 import { MigratingPair, type Migration } from "./migrating-pair.ts";
+import { startSocketRelay } from "./socket-relay.ts";
 
 /**
  * What becomes of a migration that loses somebody while it moves data. Only the
@@ -34,8 +36,10 @@ beforeEach(async () => {
 afterEach(() => pair.reset());
 
 /** Begins to move the guest slowly; resolves when data is on its way. */
-const performing = async (): Promise<{ readonly outcome: Promise<Error | undefined> }> => {
-  const outcome = migration.perform(SLOWLY).then(
+const performing = async (
+  differences: MigrateParameters = {},
+): Promise<{ readonly outcome: Promise<Error | undefined> }> => {
+  const outcome = migration.perform({ ...SLOWLY, ...differences }).then(
     () => undefined,
     (error: Error) => error,
   );
@@ -85,6 +89,36 @@ test("a migration tells how far it is, and when it has ended", async () => {
   const [event] = await waitFor("the event", () => (ended.length > 0 ? ended : undefined));
   expect(event?.domain.uuid).toBe(migration.domain.uuid);
   expect(passes[0]).toBe(1);
+});
+
+describe("when the data takes a way that others carry", () => {
+  const pathOf = (uri: string): string => uri.replace("unix://", "");
+  const carry = async () => {
+    const { uri, disksUri } = pair.newWay();
+    const relays = await Promise.all([
+      startSocketRelay(pathOf(uri), pathOf(migration.way.uri)),
+      startSocketRelay(pathOf(disksUri), pathOf(migration.way.disksUri)),
+    ]);
+    return { way: { uri, disksUri }, relays };
+  };
+
+  test("all of it goes that way", async () => {
+    const { way, relays } = await carry();
+    await migration.perform(way);
+    await migration.finish();
+    await migration.confirm();
+    expect((await migration.stateAtTarget()).state).toBe(DomainState.RUNNING);
+    for (const { passed } of relays) expect(passed).toBeGreaterThan(0);
+    await Promise.all(relays.map((relay) => relay.stop()));
+  });
+
+  test("and that breaks, perform rejects and the domain runs on at the source", async () => {
+    const { way, relays } = await carry();
+    const { outcome } = await performing(way);
+    await Promise.all(relays.map((relay) => relay.stop()));
+    expect(await outcome).toMatchObject({ name: "LibvirtError" });
+    await expectToRunAtSource();
+  });
 });
 
 describe("when the source's connection ends while data moves", () => {
