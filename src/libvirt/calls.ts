@@ -70,12 +70,19 @@ export class Calls {
     return this.#queued.size + this.#sent.size;
   }
 
-  /** `onSerial` learns the call's number before it is sent. */
+  /** A number for the next call, for whoever must know it before the call is made. */
+  reserveSerial(): number {
+    do {
+      this.#lastSerial = this.#lastSerial === SERIAL_MAX ? 1 : this.#lastSerial + 1;
+    } while (this.#sent.has(this.#lastSerial));
+    return this.#lastSerial;
+  }
+
   make<A, R>(
     procedure: Procedure<A, R>,
     args: A,
     options: CallOptions = {},
-    onSerial?: (serial: number) => void,
+    serial: number = this.reserveSerial(),
   ): Promise<R> {
     return new Promise((resolve, reject) => {
       const { name, program, number } = procedure;
@@ -83,7 +90,6 @@ export class Calls {
       if (this.#closed !== undefined) throw new NotSentError(name, "disconnected", this.#closed);
       if (signal?.aborted === true) throw new NotSentError(name, "aborted", signal.reason);
 
-      const serial = this.#nextSerial();
       const frame = frameOf(procedure, args, serial);
       const onAbort = (): void => this.#giveUp(call, "aborted", signal?.reason);
       const onTimeout = (): void =>
@@ -110,7 +116,6 @@ export class Calls {
         },
       };
       signal?.addEventListener("abort", onAbort, { once: true });
-      onSerial?.(serial);
       this.#queued.add(call);
       this.#sendQueued();
     });
@@ -136,13 +141,6 @@ export class Calls {
     this.#queued.clear();
     for (const call of sent) call?.reject(new OutcomeUnknownError(call.procedure, "disconnected", reason));
     for (const call of queued) call.reject(new NotSentError(call.procedure, "disconnected", reason));
-  }
-
-  #nextSerial(): number {
-    do {
-      this.#lastSerial = this.#lastSerial === SERIAL_MAX ? 1 : this.#lastSerial + 1;
-    } while (this.#sent.has(this.#lastSerial));
-    return this.#lastSerial;
   }
 
   #sendQueued(): void {

@@ -92,20 +92,16 @@ export class Channel {
   ): Promise<Downloaded<R>> {
     const { name, program, number } = procedure;
     const deadline = performance.now() + timeoutMs;
-    let incoming: Incoming | undefined;
-    let serial = 0;
-    const expectStream = (given: number): void => {
-      serial = given;
-      incoming = this.#streams.expect({ name, program, number, serial }, maxBytes);
-    };
+    const serial = this.#calls.reserveSerial();
+    const incoming = this.#streams.expect({ name, program, number, serial }, maxBytes);
     try {
-      const result = await this.#calls.make(procedure, args, { ...options, timeoutMs }, expectStream);
-      if (incoming === undefined) throw new Error(`${name} was answered without having been made`);
+      const result = await this.#calls.make(procedure, args, { ...options, timeoutMs }, serial);
       const bytes = await boundedBy(incoming, deadline - performance.now(), options.signal);
       return { result, bytes };
     } catch (error) {
-      if (error instanceof NotSentError) this.#streams.forget(serial);
-      else incoming?.giveUp("aborted", error);
+      const sent = !(error instanceof NotSentError || error instanceof XdrError);
+      if (sent) incoming.giveUp("aborted", error);
+      else this.#streams.forget(serial);
       throw error;
     }
   }
