@@ -31,12 +31,12 @@ export const imageExists = ({ machine, image }: ImageFacts): Violation | undefin
 
 export const imageIsValid = (facts: ImageFacts): Violation | undefined => {
   const found = imageOf(facts);
-  return found && invalidity(found);
+  return found && invalidity(found, ANOTHER_MACHINE);
 };
 
 export const imageIsNotRefused = (facts: ImageFacts): Violation | undefined => {
   const found = imageOf(facts);
-  return found && refusal(found);
+  return found && refusal(found, ANOTHER_MACHINE);
 };
 
 /** Other nodes fetch it from the one that makes it, and check what they get: its checksum has to be known. */
@@ -57,22 +57,22 @@ export const sourceIsUsable = (facts: ImageFacts): Violation | undefined => {
   return (reason === "SourceOnLostNode" ? passing : missing)(reason, message);
 };
 
+const ANOTHER_MACHINE = "Make a machine with another image.";
+const ANOTHER_NAME = "Name another image.";
+
 /** A problem of an image that is known from its spec. */
-const invalidity = ({ image, verdict }: JudgedImage): Violation | undefined =>
+const invalidity = ({ image, verdict }: JudgedImage, remedy: string): Violation | undefined =>
   verdict.kind === "invalid"
-    ? lasting(
-        "ImageInvalid",
-        `Image ${image.metadata.name}: ${sentence(verdict.message)} Make a machine with another image.`,
-      )
+    ? lasting("ImageInvalid", `Image ${image.metadata.name}: ${sentence(verdict.message)} ${remedy}`)
     : undefined;
 
 /** A problem of an image that a node has found. */
-const refusal = ({ image, verdict }: JudgedImage): Violation | undefined => {
+const refusal = ({ image, verdict }: JudgedImage, remedy: string): Violation | undefined => {
   if (verdict.kind !== "refused" || isLocalRefusal(image, verdict.reason)) return undefined;
   const { by, reason } = verdict;
   return lasting(
     reason,
-    `Image ${image.metadata.name} was refused by node ${by.node}: ${sentence(by.image.message ?? reason)} Make a machine with another image.`,
+    `Image ${image.metadata.name} was refused by node ${by.node}: ${sentence(by.image.message ?? reason)} ${remedy}`,
   );
 };
 
@@ -91,9 +91,9 @@ export const cdromProblem = (
   if (image.spec.format !== "raw")
     return lasting(
       "CdromFormat",
-      `spec.cdroms: Image ${name} has format ${image.spec.format}, and a CD-ROM is an image of format raw. Name another image.`,
+      `spec.cdroms: Image ${name} has format ${image.spec.format}, and a CD-ROM is an image of format raw. ${ANOTHER_NAME}`,
     );
   const judged = { image, verdict: judgeImage(image, reports) };
-  const problem = invalidity(judged) ?? refusal(judged);
+  const problem = invalidity(judged, ANOTHER_NAME) ?? refusal(judged, ANOTHER_NAME);
   return problem && { ...problem, message: `spec.cdroms: ${problem.message}` };
 };

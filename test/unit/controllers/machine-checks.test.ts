@@ -1,18 +1,26 @@
 import { describe, expect, test } from "@jest/globals";
 import type { SecurityGroup } from "../../../src/api/security-group.ts";
 import { findViolations, type Prerequisite } from "../../../src/controllers/virtual-machine/checks.ts";
+import type { VolumeUse } from "../../../src/controllers/virtual-machine/attachments.ts";
 import type { UnplacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
 import { unplacedFacts } from "./machine-facts.ts";
 import {
   cachedImage,
   flavorWith,
+  guestOn,
+  hypervisorWith,
   imageWith,
   keyPairWith,
+  lostHypervisor,
+  machineCopying,
   machineWith,
   networkWith,
   numberedNetwork,
+  placedMachine,
+  readyCondition,
   securityGroupWith,
   uidOf,
+  volumeOf,
 } from "./objects.ts";
 
 type Case = readonly [string, Partial<UnplacedFacts>, Prerequisite, string];
@@ -36,6 +44,31 @@ const failed = (reason: "Corrupt" | "AddressRefused" | "NotFound" | "FetchFailed
 });
 
 const held = (virtualSizeBytes: number) => ({ node: "node-2", image: cachedImage({ virtualSizeBytes }) });
+
+const volume = (
+  name: string,
+  status: Parameters<typeof volumeOf>[2] = {},
+  holder = machineWith(),
+  isShared = false,
+): VolumeUse => ({ name, volume: volumeOf(name, holder, status), isShared });
+
+/** A machine whose root disk is to be a copy of that of machine golden, on node-1. */
+const copying = {
+  machine: machineCopying("golden"),
+  image: undefined,
+  source: {
+    kind: "machine",
+    name: "golden",
+    machine: placedMachine(
+      {
+        guest: guestOn(),
+        conditions: [{ ...readyCondition("True", "RootDiskReady"), type: "StorageReady" }],
+      },
+      { name: "golden", uid: uidOf("golden") },
+    ),
+    node: hypervisorWith(),
+  },
+} as const;
 
 const cases: readonly Case[] = [
   [
@@ -181,6 +214,104 @@ const cases: readonly Case[] = [
     "NetworkReady",
     "passing AllowedAddressTaken: spec.networks: allowed address 10.0.0.9 of Network lan was given to another machine. Delete that one, or make a machine with an address that is reserved in the Network (spec.reservedAddresses).",
   ],
+  ...[
+    ["10.0.1.9", "is not in 10.0.0.0/24 of Network lan."],
+    ["10.0.0.1", "is the gateway of Network lan."],
+    ["10.0.0.255", "is the broadcast address of Network lan."],
+    ["10.0.0.77", "is reserved in Network lan (spec.reservedAddresses)."],
+  ].map(([address = "", problem = ""]): Case => [
+    `an address of its own that ${problem}`,
+    {
+      networks: [
+        {
+          ...lan,
+          network: numberedNetwork({ reservedAddresses: ["10.0.0.77"] }),
+          wantedAddress: address,
+          freeAddress: address,
+        },
+      ],
+    },
+    "NetworkReady",
+    `lasting InvalidAddress: spec.networks: address ${address} ${problem} Make a machine with another address.`,
+  ]),
+  [
+    "an address of its own that another machine has",
+    { networks: [{ ...lan, wantedAddress: "10.0.0.9", freeAddress: undefined }] },
+    "NetworkReady",
+    "passing AddressTaken: spec.networks: address 10.0.0.9 of Network lan was given to another machine, or machines may share it (allowedAddresses). The machine waits until it is free; or make a machine with another address.",
+  ],
+  [
+    "an image of another namespace that does not exist there, or that it may not use",
+    { machine: machineWith({ imageNamespace: "golden" }), image: undefined },
+    "ImageReady",
+    "missing ImageNotFound: Image tiny does not exist in namespace golden, or namespace default may not use it (spec.visibility, spec.sharedWith).",
+  ],
+  [
+    "an image that is still being made out of a disk",
+    { image: imageWith({ source: { virtualMachine: "hello" } }) },
+    "ImageReady",
+    "missing ImageNotReady: Image tiny has not been made yet; its status says why.",
+  ],
+  [
+    "a disk to be copied that is not there",
+    { ...copying, source: { ...copying.source, machine: undefined } },
+    "ImageReady",
+    "missing SourceNotFound: VirtualMachine golden does not exist in this namespace. Make it there.",
+  ],
+  [
+    "a disk to be copied whose node is lost",
+    { ...copying, source: { ...copying.source, node: lostHypervisor() } },
+    "ImageReady",
+    "passing SourceOnLostNode: VirtualMachine golden is on node node-1, which gives no sign of life. Wait for the node, or name another source.",
+  ],
+  [
+    "a root disk that is smaller than the one that it is a copy of",
+    { ...copying, flavor: flavorWith({ disk: "512Mi" }) },
+    "FlavorReady",
+    "lasting DiskTooSmall: Flavor small has a root disk of 512 MiB, and the disk that it is a copy of has 1024 MiB. Choose a larger flavor, or set spec.disk.",
+  ],
+  [
+    "an inline disk that the image does not fit in",
+    { machine: machineWith({ disk: "2Gi" }), image: imageWith({ minimumDisk: "3Gi" }) },
+    "FlavorReady",
+    "lasting DiskTooSmall: The machine has a root disk of 2048 MiB, and Image tiny needs 3072 MiB. Set spec.disk to more.",
+  ],
+  [
+    "CPUs that are laid out otherwise than it has room for",
+    { machine: machineWith({ maxVcpus: 4, cpu: { topology: { sockets: 1, cores: 2, threads: 1 } } }) },
+    "FlavorReady",
+    "lasting TopologyMismatch: spec.cpu.topology lays out 2 virtual CPUs (sockets times cores times threads), and spec.maxVcpus is 4. Make them the same.",
+  ],
+  [
+    "a Volume that does not exist",
+    { volumes: [{ name: "data", volume: undefined, isShared: false }] },
+    "VolumesReady",
+    "missing VolumeNotFound: Volume data does not exist in namespace default. Make it there, or take it out of spec.volumes.",
+  ],
+  [
+    "a Volume that another machine has",
+    { volumes: [volume("data", {}, machineWith({}, { name: "other", uid: uidOf("other") }))] },
+    "VolumesReady",
+    "passing VolumeInUse: Volume data is in use by VirtualMachine other. Take it out of that machine's spec.volumes first, or take it out of spec.volumes.",
+  ],
+  [
+    "Volumes of two nodes",
+    { volumes: [volume("data", { nodeName: "node-1" }), volume("logs", { nodeName: "node-2" })] },
+    "VolumesReady",
+    "lasting VolumesOnDifferentNodes: Volume data is on node node-1, and Volume logs on node node-2; a machine is on one. Name disks of one node.",
+  ],
+  [
+    "a Volume of another node than the disk that is copied",
+    { ...copying, volumes: [volume("data", { nodeName: "node-2" })] },
+    "VolumesReady",
+    "lasting VolumesOnDifferentNodes: The disk that its root disk is a copy of is on node node-1, and Volume data on node node-2; a machine is on one. Name disks of one node.",
+  ],
+  [
+    "a CD-ROM that is no raw image",
+    { cdroms: [{ name: "iso", image: imageWith({}, { name: "iso" }), reports: [] }] },
+    "ImageReady",
+    "lasting CdromFormat: spec.cdroms: Image iso has format qcow2, and a CD-ROM is an image of format raw. Name another image.",
+  ],
   [
     "security groups that do not exist, but for the one that is made",
     { securityGroups: ["web", "default", "db", "ssh"].map((name) => ({ name, group: groups[name] })) },
@@ -215,6 +346,21 @@ describe("Nothing is said against", () => {
       { image: imageWith({ source: { file: "tiny.qcow2" } }), imageReports: [failed("NotFound")] },
     ],
     ["an image that cannot be fetched just now", { imageReports: [failed("FetchFailed")] }],
+    ["a copy of a disk that is there", copying],
+    [
+      "an address of its own that is free",
+      { networks: [{ ...lan, wantedAddress: "10.0.0.9", freeAddress: "10.0.0.9" }] },
+    ],
+    [
+      "Volumes of one node, of none, and of another that this one can read",
+      {
+        volumes: [
+          volume("a", { nodeName: "node-1" }),
+          volume("b"),
+          volume("c", { nodeName: "node-2" }, machineWith(), true),
+        ],
+      },
+    ],
     ["an image that just fits", { image: imageWith({ minimumDisk: "1Gi" }), imageReports: [held(2 ** 30)] }],
     [
       "two machines with the same key",

@@ -182,6 +182,13 @@ export const machineWith = (
   ...(status !== undefined && { status }),
 });
 
+/** A machine that starts as a copy of another one's root disk instead of as an image. */
+export const machineCopying = (virtualMachine: string, meta: Meta = {}): VirtualMachine => {
+  const machine = machineWith({ source: { virtualMachine } }, meta);
+  const { image: _, ...spec } = machine.spec;
+  return { ...machine, spec };
+};
+
 export const volumeWith = (
   spec: Partial<Volume["spec"]> = {},
   meta: Meta = {},
