@@ -15,6 +15,7 @@ export interface ViewerOptions {
 export class Viewer extends Duplex {
   readonly #onInput: ViewerOptions["onInput"];
   #missedBytes = 0;
+  #isFinished = false;
   /** What the guest has said while the log was being read; undefined once that has been passed on. */
   #held: Buffer[] | undefined = [];
 
@@ -41,11 +42,13 @@ export class Viewer extends Duplex {
 
   /** The guest will say nothing any more. */
   finish(): void {
-    if (!this.destroyed) this.push(null);
+    if (this.#isFinished || this.destroyed) return;
+    this.#isFinished = true;
+    this.push(null);
   }
 
   override _read(): void {
-    if (this.#missedBytes === 0) return;
+    if (this.#missedBytes === 0 || this.#isFinished) return;
     const missed = this.#missedBytes;
     this.#missedBytes = 0;
     this.push(`\r\n[${missed} bytes of the console were left out: they came faster than they were read]\r\n`);
@@ -56,7 +59,7 @@ export class Viewer extends Duplex {
   }
 
   #pass(chunk: Buffer): void {
-    if (this.destroyed) return;
+    if (this.#isFinished || this.destroyed) return;
     if (this.#missedBytes > 0 || this.readableLength >= MAX_WAITING_BYTES) this.#missedBytes += chunk.length;
     else this.push(chunk);
   }
