@@ -8,7 +8,7 @@ import { createLedger, type Ledger } from "../../../src/controllers/virtual-mach
 import { createReservations } from "../../../src/controllers/virtual-machine/reservations.ts";
 import { type Change, keyOf, type Store } from "../../../src/kube/index.ts";
 import { placement } from "./machine-facts.ts";
-import { allocationWith, machineWith, placedMachine, uidOf } from "./objects.ts";
+import { allocationWith, machineWith, placedMachine, uidOf, volumeWith } from "./objects.ts";
 
 /** A store that a test changes by hand. */
 const createHandStore = <T extends VirtualMachine | Volume>(initial: readonly T[] = []) => {
@@ -134,6 +134,51 @@ describe("The books", () => {
     expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
     expect(reservations.list().size).toBe(0);
     expect(has(ledger, "10.0.0.2")).toBe(true);
+  });
+
+  test("count the Volumes that are on a node, by storage pool, as large as they are to be", () => {
+    const volumes = createHandStore<Volume>();
+    const ledger = createLedger(
+      {
+        virtualMachines: createHandStore<VirtualMachine>([machineAt("a", "10.0.0.2")]).store,
+        volumes: volumes.store,
+      },
+      createReservations(),
+    );
+    const volume = (name: string, nodeName: string | undefined, sizeMiB?: number): Volume =>
+      volumeWith(
+        { pool: "nfs", size: "2Gi" },
+        { name, uid: uidOf(name) },
+        { ...(nodeName !== undefined && { nodeName }), ...(sizeMiB !== undefined && { sizeMiB }) },
+      );
+    volumes.set(volume("pending", undefined));
+    expect(ledger.usage().diskIn("nfs")).toBe(0);
+    volumes.set(volume("data", "node-1", 1024));
+    volumes.set(volume("logs", "node-2", 3072));
+    expect(ledger.usage().resourcesOn("node-1")).toEqual({ ...ONE, disks: { local: 1024, nfs: 2048 } });
+    expect(ledger.usage().diskIn("nfs")).toBe(5120);
+    volumes.remove("data");
+    expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
+    expect(ledger.usage().diskIn("nfs")).toBe(3072);
+  });
+
+  test("count what a machine is to have more, until the store shows the machine with it", () => {
+    const machines = createHandStore<VirtualMachine>([machineAt("a", "10.0.0.2")]);
+    const reservations = createReservations();
+    const ledger = createLedger(withoutVolumes(machines.store), reservations);
+    const size = { ...allocationWith().flavor, vcpus: 3 };
+    const growth = { vcpus: 2, memoryMiB: 0, disks: {} };
+    reservations.hold(uidOf("a"), { kind: "resize", nodeName: "node-1", size, growth });
+    reservations.sent(uidOf("a"), "1");
+    expect(ledger.usage().resourcesOn("node-1")).toEqual({ ...ONE, vcpus: 3 });
+    machines.set(
+      placedMachine(
+        { allocation: allocationWith("10.0.0.2", { vcpus: 3 }) },
+        { name: "a", uid: uidOf("a"), resourceVersion: "2" },
+      ),
+    );
+    expect(ledger.usage().resourcesOn("node-1")).toEqual({ ...ONE, vcpus: 3 });
+    expect(reservations.list().size).toBe(0);
   });
 
   test("are the same whether they were kept from the start or are opened now, whatever happened", () => {

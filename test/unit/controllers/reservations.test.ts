@@ -14,6 +14,18 @@ describe("A reservation", () => {
     expect([...reservations.list()]).toEqual([[UID, placement()]]);
   });
 
+  test("of a size ends when the machine was changed since, and not because it has an allocation", () => {
+    const reservations = createReservations();
+    const { allocation } = placement();
+    const growth = { vcpus: 1, memoryMiB: 0, disks: {} };
+    reservations.hold(UID, { kind: "resize", nodeName: "node-1", size: allocation.flavor, growth });
+    reservations.sent(UID, "10");
+    reservations.settle(() => placedMachine({}, { uid: UID, resourceVersion: "10" }));
+    expect(reservations.find(UID)).toBeDefined();
+    reservations.settle(() => placedMachine({}, { uid: UID, resourceVersion: "11" }));
+    expect(reservations.find(UID)).toBeUndefined();
+  });
+
   test("that was never sent ends with the attempt", () => {
     const reservations = createReservations();
     reservations.hold(UID, placement());

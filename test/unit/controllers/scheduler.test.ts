@@ -96,6 +96,59 @@ describe("A filter", () => {
       { images: [cachedImage({ uid: uidOf("other"), state: "Failed", reason: "TooLarge" })] },
       undefined,
     ],
+    ["rejects a node without a TPM emulator", { tpm: true }, {}, "has no TPM emulator (swtpm)"],
+    ["lets a node with a TPM emulator pass", { tpm: true }, { tpm: true }, undefined],
+    [
+      "rejects a node that does not have the data, before it asks anything else",
+      { data: { nodeName: "node-2", what: "Volume data" } },
+      { unschedulable: true },
+      "does not have Volume data, which is on node-2",
+    ],
+    [
+      "lets the node with the data pass",
+      { data: { nodeName: "node-1", what: "Volume data" } },
+      {},
+      undefined,
+    ],
+    [
+      "names the storage pools that a node does not have, each once",
+      { disks: { fast: 100, local: 100 }, pools: ["nfs", "fast"] },
+      {},
+      "has no storage pools fast, nfs",
+    ],
+    [
+      "lets a node pass that has room in another storage pool than local",
+      { disks: { fast: 100 } },
+      { allocatable: { vcpus: 8, memoryMiB: 8192, disks: { fast: 100 } } },
+      undefined,
+    ],
+    [
+      "rejects a node whose storage pool is given out",
+      { disks: { fast: 100 } },
+      {
+        allocatable: { vcpus: 8, memoryMiB: 8192, disks: { fast: 100 } },
+        allocated: { ...noResources, disks: { fast: 1 } },
+      },
+      "has too little disk free in storage pool fast for 100 MiB (it gives out 100 MiB in all)",
+    ],
+    [
+      "rejects a node that cannot fetch the image from the node that made it",
+      { unreachableImages: [{ uid: uidOf("tiny"), nodeName: "node-2" }] },
+      { images: [cachedImage({ state: "Fetching" })] },
+      "cannot fetch the image from node-2, which gives no sign of life",
+    ],
+    [
+      "lets a node pass that holds the image, whatever became of the node that made it",
+      { unreachableImages: [{ uid: uidOf("tiny"), nodeName: "node-2" }] },
+      { images: [cachedImage()] },
+      undefined,
+    ],
+    [
+      "rejects a node that refused the image of a CD-ROM",
+      { images: [uidOf("tiny"), uidOf("iso")] },
+      { images: [cachedImage({ uid: uidOf("iso"), state: "Failed", reason: "TooLarge" })] },
+      "refused the image (TooLarge)",
+    ],
     [
       "lets a machine pass that takes the last CPU",
       { vcpus: 2 },
@@ -189,6 +242,19 @@ describe("The scheduler's view of a Hypervisor", () => {
       memoryMiB: 500,
       disks: { local: 50 },
     });
+  });
+
+  test("has the pool local, and those that its agent tells of; of a shared one all nodes' disks count", () => {
+    const pool = { wipe: "None", capacityMiB: 1000, availableMiB: 1 } as const;
+    const storagePools = [
+      { ...pool, name: "local", shared: false },
+      { ...pool, name: "fast", shared: false },
+      { ...pool, name: "nfs", shared: true },
+    ];
+    const allocated = { ...noResources, disks: { local: 1, fast: 2, nfs: 3 } };
+    const candidate = candidateOf(hypervisorWith({ storagePools }), allocated, () => 400);
+    expect(candidate.allocatable.disks).toEqual({ local: 100_000, fast: 1000, nfs: 1000 });
+    expect(candidate.allocated.disks).toEqual({ local: 1, fast: 2, nfs: 400 });
   });
 
   test.each([
