@@ -11,7 +11,9 @@ import { kinds } from "../../src/api/index.ts";
 import { floatingIps } from "../../src/api/floating-ip.ts";
 import { networks } from "../../src/api/network.ts";
 import { securityGroups } from "../../src/api/security-group.ts";
+import { virtualMachineSnapshots } from "../../src/api/virtual-machine-snapshot.ts";
 import { virtualMachines } from "../../src/api/virtual-machine.ts";
+import { volumes } from "../../src/api/volume.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { APPLY_PATCH } from "./support/api-client.ts";
 import { create, ROOT, startTestCluster, type TestCluster } from "./support/cluster.ts";
@@ -93,6 +95,17 @@ describe("kubectl", () => {
   });
 });
 
+describe("kubectl shows where they stand of", () => {
+  test.each([
+    ["volume", ["NAME", "PHASE", "READY", "SIZE", "MACHINE", "NODE", "AGE"]],
+    ["vmsnapshot", ["NAME", "MACHINE", "PHASE", "READY", "CONSISTENCY", "MEMORY", "TAKEN", "AGE"]],
+    ["vmrestore", ["NAME", "MACHINE", "SNAPSHOT", "PHASE", "READY", "AGE"]],
+  ])("a %s", async (kind, columns) => {
+    const header = (await kubectl(["get", kind, `--namespace=${cluster.namespace}`])).split("\n")[0];
+    expect(header?.split(/\s+/)).toEqual(columns);
+  });
+});
+
 describe("the API server fills the defaults of", () => {
   test("a VirtualMachine", async () => {
     const manifest = {
@@ -102,11 +115,17 @@ describe("the API server fills the defaults of", () => {
     expect((await create(cluster, virtualMachines, manifest)).spec).toEqual({
       ...manifest.spec,
       networks: [{ name: "default", allowedAddresses: [] }],
+      rootDisk: { pool: "local" },
+      volumes: [],
+      cdroms: [],
       keyPairs: [],
       securityGroups: [],
+      graphics: ["VNC"],
+      hostDevices: [],
       runStrategy: "Always",
       terminationGracePeriodSeconds: 60,
       firmware: "BIOS",
+      tpm: false,
     });
   });
 
@@ -115,7 +134,33 @@ describe("the API server fills the defaults of", () => {
       ...validManifest(images, "bare"),
       spec: { source: { file: "tiny.qcow2" }, format: "qcow2" },
     };
-    expect((await create(cluster, images, manifest)).spec).toEqual({ ...manifest.spec, compression: "None" });
+    expect((await create(cluster, images, manifest)).spec).toEqual({
+      ...manifest.spec,
+      compression: "None",
+      visibility: "Private",
+      sharedWith: [],
+    });
+  });
+
+  test("a Volume", async () => {
+    const manifest = { ...validManifest(volumes, "bare"), spec: { size: "1Gi" } };
+    expect((await create(cluster, volumes, manifest)).spec).toEqual({
+      size: "1Gi",
+      pool: "local",
+      deletionPolicy: "Delete",
+    });
+  });
+
+  test("a VirtualMachineSnapshot", async () => {
+    const manifest = {
+      ...validManifest(virtualMachineSnapshots, "bare"),
+      spec: { virtualMachine: "web" },
+    };
+    expect((await create(cluster, virtualMachineSnapshots, manifest)).spec).toEqual({
+      virtualMachine: "web",
+      includeMemory: false,
+      quiesce: "IfPossible",
+    });
   });
 
   test("a Network", async () => {

@@ -159,7 +159,9 @@ describe("the agent of a machine's node may", () => {
   });
 });
 
-const refusals: readonly (readonly [string, () => Promise<Reply>, string])[] = [
+type Refusal = readonly [string, () => Promise<Reply>, string];
+
+const refusals: readonly Refusal[] = [
   ["the status of a machine on another node", () => writeStatus(agents.other, report(otherNode)), "not on"],
   [
     "the status of a machine on another node, in that node's name",
@@ -198,11 +200,11 @@ const refusals: readonly (readonly [string, () => Promise<Reply>, string])[] = [
     () => writeStatus(agents.own, { conditions: [condition("Scheduled", "False")] }),
     "status.conditions",
   ],
-  [
-    "a condition that the controller did not set",
-    () => writeStatus(agents.own, { conditions: [condition("ImageReady", "True")] }),
+  ...["ImageReady", "VolumesReady", "ResizePending"].map((type): Refusal => [
+    `the controller's condition ${type}, which it did not set`,
+    () => writeStatus(agents.own, { conditions: [condition(type, "True")] }),
     "status.conditions",
-  ],
+  ]),
   [
     "all conditions away, the controller's with them",
     () => patchMachine(agents.own, { status: { conditions: [] } }, "/status"),

@@ -33,14 +33,14 @@ const XML = "a'/><script>";
 const KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIGk";
 
 const badVirtualMachines: readonly BadSpec[] = [
-  ["no flavor", { flavor: null }, "spec.flavor"],
+  ["neither a flavor nor a disk", { flavor: null, disk: null }, "spec"],
   ["an empty flavor", { flavor: "" }, "spec.flavor"],
   ["a flavor that is a number", { flavor: 3 }, "spec.flavor"],
   ["a flavor that is a path", { flavor: TRAVERSAL }, "spec.flavor"],
   ["a flavor in capitals", { flavor: "Small" }, "spec.flavor"],
   ["a flavor with a newline at its end", { flavor: "small\n" }, "spec.flavor"],
   ["a flavor of 254 characters", { flavor: longName(254) }, "spec.flavor"],
-  ["no image", { image: null }, "spec.image"],
+  ["neither an image nor a source", { image: null }, "spec"],
   ["an image with XML in its name", { image: XML }, "spec.image"],
   ["an image with a letter of another script that looks like an a", { image: "d\u0435bian" }, "spec.image"],
   ["key pairs that are no list", { keyPairs: "me" }, "spec.keyPairs"],
@@ -49,7 +49,8 @@ const badVirtualMachines: readonly BadSpec[] = [
   ["17 key pairs", { keyPairs: Array.from({ length: 17 }, (_, i) => `k${i}`) }, "spec.keyPairs"],
   ["no networks", { networks: null }, "spec.networks"],
   ["an empty list of networks", { networks: [] }, "spec.networks"],
-  ["two networks", { networks: [{ name: "a" }, { name: "b" }] }, "spec.networks"],
+  ["nine networks", { networks: Array.from({ length: 9 }, (_, i) => ({ name: `n${i}` })) }, "spec.networks"],
+  ["a network named twice", { networks: [{ name: "a" }, { name: "a" }] }, "spec.networks[1]"],
   [
     "an allowed address that is a name",
     { networks: [{ name: "a", allowedAddresses: ["vip"] }] },
@@ -91,7 +92,7 @@ const badVirtualMachines: readonly BadSpec[] = [
   ["a host name that starts with a dash", { hostname: "-web" }, "spec.hostname"],
   ["a host name of 64 characters", { hostname: longName(64) }, "spec.hostname"],
   ["a host name with a newline inside", { hostname: "web\nroot" }, "spec.hostname"],
-  ["cloud-init without user data", { cloudInit: { userData: null } }, "spec.cloudInit.userData"],
+  ["user data from two places", { cloudInit: { userDataSecretRef: { name: "web" } } }, "spec.cloudInit"],
   ["user data with NUL", { cloudInit: { userData: "#!/bin/sh\u0000" } }, "spec.cloudInit.userData"],
   ["user data that is too long", { cloudInit: { userData: longName(65_537) } }, "spec.cloudInit.userData"],
   [
@@ -280,7 +281,6 @@ describe.each(badSpecs.map(([resource, rows]) => [resource.kind, resource, rows]
 );
 
 const forbiddenChanges: readonly (readonly [CustomResource, string, JsonObject, string])[] = [
-  [virtualMachines, "another flavor", { flavor: "large" }, "spec.flavor"],
   [virtualMachines, "another image", { image: "fedora" }, "spec.image"],
   [virtualMachines, "other key pairs", { keyPairs: [] }, "spec.keyPairs"],
   [virtualMachines, "another network", { networks: [{ name: "other" }] }, "spec.networks"],
@@ -310,6 +310,7 @@ const forbiddenChanges: readonly (readonly [CustomResource, string, JsonObject, 
 ];
 
 const allowedChanges: readonly (readonly [CustomResource, string, JsonObject])[] = [
+  [virtualMachines, "flavor", { flavor: "large" }],
   [virtualMachines, "run strategy", { runStrategy: "Halted" }],
   [virtualMachines, "grace period", { terminationGracePeriodSeconds: 0 }],
   [virtualMachines, "zone and node selector", { availabilityZone: null, nodeSelector: { a: "b" } }],

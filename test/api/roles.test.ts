@@ -78,7 +78,10 @@ const questionsOf = (lines: readonly Line[]): readonly Question[] =>
     verbs.split(" ").flatMap((verb) => resources.split(" ").map((resource) => ({ verb, resource, where }))),
   );
 
-const namespaced = vireo("virtualmachines", "images", "keypairs", "securitygroups", "floatingips").join(" ");
+/** The disks' kinds: a node says what has become of them. */
+const diskKinds = ["volumes", "virtualmachinesnapshots", "virtualmachinerestores"] as const;
+const others = ["images", "keypairs", "securitygroups", "floatingips"] as const;
+const namespaced = vireo("virtualmachines", ...diskKinds, ...others).join(" ");
 const clusterScoped = vireo("flavors", "networks", "floatingippools", "hypervisors").join(" ");
 /** All that users have to do with. */
 const every = `${namespaced} ${clusterScoped}`;
@@ -94,7 +97,10 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
     [
       ["get list watch", every],
       ["get list watch create update patch delete", ADDRESS_SLICES],
-      ["patch", vireo("virtualmachines", "securitygroups", "floatingips", "floatingippools").join(" ")],
+      [
+        "patch",
+        vireo("virtualmachines", ...diskKinds, "securitygroups", "floatingips", "floatingippools").join(" "),
+      ],
       ["patch", everyStatus],
       ["create", "vireo.dev/securitygroups"],
       ["create patch", EVENTS],
@@ -105,7 +111,7 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
       ["update delete deletecollection", every],
       [
         "create",
-        `${vireo("virtualmachines", "images", "keypairs", "floatingips").join(" ")} ${clusterScoped}`,
+        `${vireo("virtualmachines", ...diskKinds, "images", "keypairs", "floatingips").join(" ")} ${clusterScoped}`,
       ],
       ["patch", vireo("images", "keypairs", "flavors", "networks", "hypervisors").join(" ")],
       ["list watch update patch delete", "/secrets"],
@@ -119,7 +125,9 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
   [
     accountOf(NODE_AGENT),
     [
-      ["get list watch", vireo("virtualmachines", "hypervisors", "floatingips").join(" ")],
+      ["get list watch", vireo("virtualmachines", ...diskKinds, "hypervisors", "floatingips").join(" ")],
+      ["get list watch", "vireo.dev/images"],
+      ["patch", diskKinds.map((kind) => `vireo.dev/${kind}/status`).join(" ")],
       ["get list watch", vireo("networks", "securitygroups", "addressslices").join(" ")],
       ["patch", vireo("virtualmachines/status", "hypervisors/status", "floatingips/status").join(" ")],
       ["create patch", `vireo.dev/hypervisors ${EVENTS}`],
@@ -131,7 +139,7 @@ const rights: readonly (readonly [string, readonly Line[], readonly Line[]])[] =
       ["create update patch delete", `${namespaced} ${ADDRESS_SLICES} vireo.dev/networks`],
       ["update delete", "vireo.dev/hypervisors"],
       ["patch", vireo("images/status", "networks/status", "securitygroups/status").join(" ")],
-      ["get list watch", "vireo.dev/images vireo.dev/keypairs"],
+      ["get list watch", "vireo.dev/keypairs"],
       ["list watch delete", LEASES, system],
       ["create", LEASES, { namespace: "default" }],
       ["get", "/namespaces", { name: "default" }],
