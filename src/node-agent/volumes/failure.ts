@@ -9,8 +9,8 @@ export const describeDisk = ({ pool, kind, uid }: DiskRef): string =>
 export class DiskBusyError extends Error {
   override readonly name = "DiskBusyError";
 
-  constructor(ref: DiskRef, what: string) {
-    super(`${describeDisk(ref)}: ${what}`);
+  constructor(disk: DiskRef | string, what: string, options?: ErrorOptions) {
+    super(`${typeof disk === "string" ? disk : describeDisk(disk)}: ${what}`, options);
   }
 }
 

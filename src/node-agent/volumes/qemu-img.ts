@@ -1,5 +1,6 @@
-import type { RunCommand } from "../host/command.ts";
+import { CommandError, type RunCommand } from "../host/command.ts";
 import type { Files } from "../host/files.ts";
+import { DiskBusyError } from "./failure.ts";
 import type { LayerFile } from "./types.ts";
 
 /**
@@ -53,16 +54,29 @@ const lastPercent = (text: string): number | undefined => {
 const backingOptions = (base: LayerFile | undefined): readonly string[] =>
   base === undefined ? ["-b", ""] : ["-b", base.path, "-F", base.format];
 
+/** QEMU's own locks keep two processes from one file, whoever they are. */
+const whenLocked = (path: string) => (error: unknown) => {
+  throw error instanceof CommandError && /Failed to get .* lock/.test(error.stderr)
+    ? new DiskBusyError(path, "another process has it open", { cause: error })
+    : error;
+};
+
 export const createQemuImg = (run: RunCommand, files: Files): QemuImg => {
-  const quickly = async (args: readonly string[], signal: AbortSignal): Promise<void> => {
-    await run("qemu-img", args, { signal, timeoutMs: SHORT_MS });
+  const quickly = async (args: readonly string[], path: string, signal: AbortSignal): Promise<void> => {
+    await run("qemu-img", args, { signal, timeoutMs: SHORT_MS }).catch(whenLocked(path));
   };
-  const slowly = async (args: readonly string[], { signal, onProgress }: LongOptions): Promise<void> => {
+  /** Ends with the agent, however that ends: nobody would look at what became of it. */
+  const slowly = async (args: readonly string[], path: string, options: LongOptions): Promise<void> => {
+    const { signal, onProgress } = options;
     const onStdout = (text: string): void => {
       const percent = lastPercent(text);
       if (percent !== undefined) onProgress(percent);
     };
-    await run("qemu-img", args, { signal, timeoutMs: LONG_MS, onStdout });
+    await run("setpriv", ["--pdeathsig=KILL", "--", "qemu-img", ...args], {
+      signal,
+      timeoutMs: LONG_MS,
+      onStdout,
+    }).catch(whenLocked(path));
   };
   const sync = async (path: string): Promise<void> => {
     await using file = await files.openForWriting(path, OWNER_ONLY);
@@ -76,32 +90,31 @@ export const createQemuImg = (run: RunCommand, files: Files): QemuImg => {
       const temporary = `${path}.new`;
       await files.remove(temporary);
       const base = backing === undefined ? [] : ["-u", ...backingOptions(backing)];
-      await quickly(["create", "-q", "-f", "qcow2", ...base, temporary, String(sizeBytes)], signal);
+      const args = ["create", "-q", "-f", "qcow2", ...base, temporary, String(sizeBytes)];
+      await quickly(args, path, signal);
       await sync(temporary);
       await files.rename(temporary, path);
     },
 
     async convert(from, to, options) {
       const compressed = options.isCompressed ? ["-c", "-o", "compression_type=zstd"] : [];
-      await slowly(
-        ["convert", "-p", "-f", from.format, "-O", "qcow2", ...compressed, from.path, to],
-        options,
-      );
+      const args = ["convert", "-p", "-f", from.format, "-O", "qcow2", ...compressed, from.path, to];
+      await slowly(args, from.path, options);
       await sync(to);
     },
 
     async rebase(path, base, options) {
-      await slowly(["rebase", "-p", "-f", "qcow2", ...backingOptions(base), path], options);
+      await slowly(["rebase", "-p", "-f", "qcow2", ...backingOptions(base), path], path, options);
       await sync(path);
     },
 
     async relink(path, base, { signal }) {
-      await quickly(["rebase", "-q", "-u", "-f", "qcow2", ...backingOptions(base), path], signal);
+      await quickly(["rebase", "-q", "-u", "-f", "qcow2", ...backingOptions(base), path], path, signal);
       await sync(path);
     },
 
     async resize(path, sizeBytes, { signal }) {
-      await quickly(["resize", "-q", "-f", "qcow2", path, String(sizeBytes)], signal);
+      await quickly(["resize", "-q", "-f", "qcow2", path, String(sizeBytes)], path, signal);
       await sync(path);
     },
   };

@@ -64,6 +64,9 @@ export const completeLiveMerge = async (
  * Puts a layer whose rebase was cut short back on what it stood on. That is
  * right however far it had come, also when the new base was already written and
  * a power cut took some of the copied clusters: the run is still there.
+ *
+ * It is written down even when it stands there: writing fails while a qemu-img
+ * that outlived its agent still works on the file.
  */
 export const undoRebase = async (
   room: Room,
@@ -73,9 +76,8 @@ export const undoRebase = async (
 ): Promise<void> => {
   const [former] = run;
   if (former === undefined) return;
-  const base = layerAsFile(room, ref, former);
-  if ((await headerOf(room, ref, top)).backingPath !== base.path)
-    await room.qemuImg.relink(layerAsFile(room, ref, top).path, base, { signal });
+  await headerOf(room, ref, top);
+  await room.qemuImg.relink(layerAsFile(room, ref, top).path, layerAsFile(room, ref, former), { signal });
 };
 
 /** What becomes of a block job that has not done its work. */

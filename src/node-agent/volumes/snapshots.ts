@@ -27,7 +27,7 @@ interface Freeze {
   readonly signal: AbortSignal;
 }
 
-/** Written down first, then made: a fresh agent knows what the new file is. */
+/** Written down first, then made: a fresh agent knows what the new file is. Undefined when the disk has the snapshot. */
 const prepareDisk = async (room: Room, want: Freeze): Promise<FreezingDisk | undefined> => {
   const { ref, snapshotUid, hasMemory, signal } = want;
   const found = await room.directories.require(ref);
@@ -57,7 +57,9 @@ const prepare =
     const prepared: FreezingDisk[] = [];
     for (const ref of leadFirst(disks)) {
       const hasMemory = withMemory && isLead(ref, disks);
-      prepared.push(await alone(room, ref, () => prepareDisk(room, { ref, snapshotUid, hasMemory, signal })));
+      const want = { ref, snapshotUid, hasMemory, signal };
+      const freezing = await alone(room, ref, () => prepareDisk(room, want));
+      if (freezing !== undefined) prepared.push(freezing);
     }
     const [lead] = leadFirst(disks);
     const result: PreparedSnapshot = { disks: prepared };

@@ -95,7 +95,8 @@ export class FakeHost {
     const chain: FakeQcow2[] = [];
     for (let next: string | undefined = path; next !== undefined; next = chain[0]?.backing)
       chain.unshift(this.qcow2(next));
-    const seen = new Map(chain.flatMap(({ clusters }) => [...clusters]));
+    const seen = new Map<number, number>();
+    for (const { clusters } of chain) for (const [cluster, value] of clusters) seen.set(cluster, value);
     return new Map([...seen].filter(([, value]) => value !== 0).sort(([a], [b]) => a - b));
   }
 
@@ -154,12 +155,12 @@ export class FakeHost {
     },
     rename: async (from, to) => {
       this.#change();
-      for (const [path, file] of [...this.#files])
+      for (const [path, file] of this.#files)
         if (path === from || path.startsWith(`${from}/`)) {
           this.#files.delete(path);
           this.#files.set(to + path.slice(from.length), file);
         }
-      for (const path of [...this.#directories])
+      for (const path of this.#directories)
         if (path === from || path.startsWith(`${from}/`)) {
           this.#directories.delete(path);
           this.#directories.add(to + path.slice(from.length));
@@ -215,8 +216,10 @@ export class FakeHost {
     };
   }
 
-  readonly run: RunCommand = async (file, args, { onStdout }) => {
+  readonly run: RunCommand = async (program, words, { onStdout }) => {
     this.#look();
+    const [file = "", ...args] =
+      program === "setpriv" ? words.slice(words.indexOf("--") + 1) : [program, ...words];
     this.commands.push([file, ...args].join(" "));
     const [verb] = args;
     const option = (name: string): string | undefined => {

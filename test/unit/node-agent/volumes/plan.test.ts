@@ -112,12 +112,16 @@ const newModel: Model = {
   snapshots: new Map(),
 };
 
+/** What is seen through layers that lie on each other, given from the top down. */
+const through = (written: Model["written"], names: readonly string[]): Map<number, number> => {
+  const seen = new Map<number, number>();
+  for (const name of names.toReversed())
+    for (const [cluster, value] of written.get(name) ?? []) seen.set(cluster, value);
+  return seen;
+};
+
 const seenThrough = ({ record, written }: Model, top: string | undefined): Map<number, number> =>
-  new Map(
-    pathDown(record, top)
-      .toReversed()
-      .flatMap((name) => [...(written.get(name) ?? [])]),
-  );
+  through(written, pathDown(record, top));
 
 const sorted = (content: ReadonlyMap<number, number>) => [...content].sort(([a], [b]) => a - b);
 
@@ -162,10 +166,8 @@ const merged = (model: Model, isRunning: boolean): Model | undefined => {
   if (step === undefined) return undefined;
   if (step.kind === "delete") return { ...model, record: transitions.layerDropped(model.record, step.layer) };
   const written = new Map(model.written);
-  const taken = new Map([...step.run].toReversed().flatMap((name) => [...(written.get(name) ?? [])]));
   const target = step.how === "commit" ? (step.run.at(-1) ?? "") : step.top;
-  const top = written.get(step.top) ?? new Map<number, number>();
-  written.set(target, new Map([...taken, ...top]));
+  written.set(target, through(written, [step.top, ...step.run]));
   return { ...model, written, record: transitions.mergeDone(transitions.mergeBegun(model.record, step)) };
 };
 
@@ -191,11 +193,12 @@ const happen = (model: Model, event: Event, number: number, isRunning: boolean):
       ? model
       : { ...model, record: transitions.snapshotDiscarded(model.record, snapshot.uid) };
   }
-  if (event.kind === "power") return model;
-  return restored(model, uid, event.which, event.kind === "undone restore");
+  if (event.kind === "restore" || event.kind === "undone restore")
+    return restored(model, uid, event.which, event.kind === "undone restore");
+  return model;
 };
 
-const requireRight = (model: Model): void => {
+const expectRight = (model: Model): void => {
   expect(sorted(seenThrough(model, model.record.head))).toEqual(sorted(model.disk));
   for (const { uid, layer } of model.record.snapshots)
     expect(sorted(seenThrough(model, layer))).toEqual(sorted(model.snapshots.get(uid) ?? new Map()));
@@ -221,7 +224,7 @@ const play = (events: readonly Event[]): { readonly model: Model; readonly isRun
   for (const [number, next] of events.entries()) {
     if (next.kind === "power") isRunning = next.isOn;
     model = happen(model, next, number, isRunning);
-    requireRight(model);
+    expectRight(model);
   }
   return { model, isRunning };
 };
@@ -232,7 +235,7 @@ describe("any sequence of writes, snapshots, restores, deletions and merges", ()
       fc.property(fc.array(event, { maxLength: 40 }), (events) => {
         const { model, isRunning } = play(events);
         const end = cleaned(model, isRunning);
-        requireRight(end);
+        expectRight(end);
         const { record } = end;
         for (const { name } of record.layers)
           expect(isNamed(record, name) || childrenOf(record, name).length > 1).toBe(true);
@@ -252,7 +255,7 @@ describe("any sequence of writes, snapshots, restores, deletions and merges", ()
           model.record,
         );
         const end = cleaned({ ...model, record: without }, isRunning);
-        requireRight(end);
+        expectRight(end);
         expect(end.record.layers).toHaveLength(1);
       }),
     );
