@@ -3,6 +3,7 @@ import { isIPv4 } from "node:net";
 import { ipv4Cidr, objectName } from "./api/fields.ts";
 import { DEFAULT_VXLAN_PORT } from "./api/network-identity.ts";
 import { parseQuantity } from "./api/quantity.ts";
+import { LOCAL_POOL, storagePoolName, type WipePolicy } from "./api/storage-pool.ts";
 import { type ApiServerConfig, DEFAULT_SERVING_PORT } from "./api-server/config.ts";
 import type { ControllerConfig } from "./controllers/config.ts";
 import { logLevels, type LogLevel } from "./kube/index.ts";
@@ -12,6 +13,7 @@ import {
   DEFAULT_SERVER_PORT,
   DEFAULT_STATE_DIRECTORY,
   type NodeAgentConfig,
+  type StoragePoolConfig,
 } from "./node-agent/config.ts";
 
 /** What the command line asks for. */
@@ -43,6 +45,9 @@ Flags of node-agent:
   --node-name NAME            name of this node (required)
   --state-directory DIR       images, disks, seeds, console logs; default ${DEFAULT_STATE_DIRECTORY}
   --import-directory DIR      where images with a "file" source are taken from; without it they are refused
+  --storage-pool NAME=PATH[,shared][,wipe=none|zero|discard]
+                              may be given several times: a directory for disks; shared: all nodes that have the
+                              pool see the same files. The pool "local" is the state directory.
   --libvirt-socket PATH       default ${DEFAULT_LIBVIRT_SOCKET}
   --zone ZONE                 availability zone
   --node-labels K=V,...       labels that a machine's nodeSelector is compared with
@@ -110,6 +115,7 @@ const parseNodeAgent = (args: readonly string[]): Command => {
     "node-name": { type: "string" },
     "state-directory": { type: "string" },
     "import-directory": { type: "string" },
+    "storage-pool": { type: "string", multiple: true },
     "libvirt-socket": { type: "string" },
     zone: { type: "string" },
     "node-labels": { type: "string" },
@@ -123,14 +129,16 @@ const parseNodeAgent = (args: readonly string[]): Command => {
     "reserved-memory": { type: "string" },
     "image-cache": { type: "string" },
   });
+  const stateDirectory = readPath("state-directory", flags["state-directory"]) ?? DEFAULT_STATE_DIRECTORY;
   return {
     kind: "node-agent",
     logLevel: readLogLevel(flags["log-level"]),
     config: {
       kubeconfig: flags.kubeconfig,
       nodeName: readNodeName(flags["node-name"]),
-      stateDirectory: readPath("state-directory", flags["state-directory"]) ?? DEFAULT_STATE_DIRECTORY,
+      stateDirectory,
       importDirectory: readPath("import-directory", flags["import-directory"]),
+      storagePools: readStoragePools(flags["storage-pool"] ?? [], stateDirectory),
       libvirtSocket: readPath("libvirt-socket", flags["libvirt-socket"]) ?? DEFAULT_LIBVIRT_SOCKET,
       zone: flags.zone === undefined ? undefined : readLabelValue("zone", flags.zone),
       nodeLabels: readLabels("node-labels", flags["node-labels"] ?? ""),
@@ -196,6 +204,42 @@ const readNodeName = (text: string | undefined): string => {
 const readPath = (flag: string, text: string | undefined): string | undefined => {
   if (text === undefined || text.startsWith("/")) return text;
   return refuse(flag, text, "an absolute path");
+};
+
+const wipes: Readonly<Record<string, WipePolicy>> = {
+  "wipe=none": "None",
+  "wipe=zero": "Zero",
+  "wipe=discard": "Discard",
+};
+
+/** NAME=PATH[,shared][,wipe=none|zero|discard]. A comma cannot be in a path. */
+const readStoragePool = (text: string): StoragePoolConfig => {
+  const wrong = (): never =>
+    refuse("storage-pool", text, "NAME=PATH[,shared][,wipe=none|zero|discard] with a lower-case name");
+  const [definition = "", ...words] = text.split(",");
+  const [name = "", ...rest] = definition.split("=");
+  const path = rest.join("=");
+  const wipe = words.find((word) => wipes[word] !== undefined);
+  const isKnown = words.every((word) => word === "shared" || word === wipe);
+  if (!storagePoolName.safeParse(name).success || !path.startsWith("/") || !isKnown) return wrong();
+  return { name, path, shared: words.includes("shared"), wipe: wipes[wipe ?? ""] ?? "None" };
+};
+
+/** The pool "local" is the state directory: only how it is wiped can be said. */
+const readStoragePools = (texts: readonly string[], stateDirectory: string): readonly StoragePoolConfig[] => {
+  const pools = texts.map(readStoragePool);
+  for (const [index, { name, path, shared }] of pools.entries()) {
+    const text = texts[index] ?? name;
+    if (pools.findIndex((other) => other.name === name) !== index)
+      refuse("storage-pool", text, "a pool of a name of its own");
+    if (name === LOCAL_POOL && (path !== stateDirectory || shared))
+      refuse(
+        "storage-pool",
+        text,
+        `the state directory, ${stateDirectory}, unshared, which the pool local is`,
+      );
+  }
+  return pools;
 };
 
 const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;

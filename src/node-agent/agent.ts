@@ -1,43 +1,59 @@
 import { isTrue } from "../api/condition.ts";
+import type { KubernetesObject } from "../api/meta.ts";
 import type { VirtualMachine } from "../api/virtual-machine.ts";
+import type { Volume } from "../api/volume.ts";
 import {
   type Change,
+  type Controller,
   createController,
   type EventRecorder,
   formatKey,
   keyOf,
   type Logger,
   type Metrics,
-  type Store,
+  runTogether,
 } from "../kube/index.ts";
-import type { NodeNetwork } from "./node-network.ts";
-import { reconcileMachine } from "./reconcile-machine.ts";
+import { type Contexts, createContexts, type Lookers } from "./agent-context.ts";
+import { createGuestRequests, type GuestRequests } from "./guest-requests.ts";
+import type { LifecycleMetrics } from "./lifecycle-metrics.ts";
+import { locksOf } from "./lock-uids.ts";
 import type { AgentMetrics } from "./metrics.ts";
-import type { MachineView } from "./report.ts";
-import { createStepContext } from "./step-context.ts";
-import type { StepContext } from "./steps.ts";
+import type { NodeNetwork } from "./node-network.ts";
+import type { OwnObjects, OwnStores } from "./own-objects.ts";
+import { reconcileDisk } from "./reconcile-disk.ts";
+import type { ImageExports } from "./reconcile-image.ts";
+import { reconcileMachine } from "./reconcile-machine.ts";
+import { reconcileRestore } from "./reconcile-restore.ts";
+import { reconcileSnapshot } from "./reconcile-snapshot.ts";
+import { reconcileVolume } from "./reconcile-volume.ts";
+import type { NodeRooms } from "./rooms.ts";
+import type { FetchSeed } from "./seed-source.ts";
 import { sweepRegularly } from "./sweep.ts";
+import { createUidLocks } from "./uid-locks.ts";
 
 /**
  * The loop of the node agent. It makes this host equal to what is written for
- * this node, one machine at a time and several machines at once, and has no
- * memory: whatever it needs is in the objects, in libvirt and on the host.
+ * this node, one object at a time and several at once, and has no memory:
+ * whatever it needs is in the objects, in libvirt and on the host.
  *
- * Machines are known by their UID, because what is found on the host carries
+ * Objects are known by their UID, because what is found on the host carries
  * nothing else. Watch events, libvirt events and the periodic sweep only say
- * which UID to look at again.
+ * which UID to look at again. Each kind has a queue of its own; who works on a
+ * guest or a disk holds its UID meanwhile, so that no two passes meet there.
  */
 export interface AgentOptions {
   readonly nodeName: string;
-  readonly store: Store<VirtualMachine>;
-  readonly machines: MachineView;
-  readonly rooms: Omit<StepContext, "syncNetwork" | "removeFromNetwork">;
+  readonly stores: OwnStores;
+  readonly objects: OwnObjects;
+  readonly rooms: NodeRooms;
   /** Routes and rules of the node as a whole. */
   readonly network: NodeNetwork;
+  readonly fetchSeed: FetchSeed;
   readonly events: EventRecorder;
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly agentMetrics: AgentMetrics;
+  readonly lifecycleMetrics: LifecycleMetrics;
   readonly now: () => Date;
   /** How often everything is looked at without a cause, in ms. */
   readonly sweepMs: number;
@@ -46,53 +62,209 @@ export interface AgentOptions {
 }
 
 export interface Agent {
-  /** Works until the signal is aborted. Starts nothing before the store is in sync. */
+  /** What is asked of guests beside what their objects say. */
+  readonly requests: GuestRequests;
+  /** Images that are being made of disks of this node. */
+  readonly exports: ImageExports;
+  /** Calls back when something of this node has changed that its report tells, and that no image and no libvirt tells. */
+  onReportable(listener: () => void): () => void;
+  /** Works until the signal is aborted. Starts nothing before the stores are in sync. */
   run(signal: AbortSignal): Promise<void>;
 }
 
-export const createAgent = (options: AgentOptions): Agent => ({
-  run: async (signal) => {
-    const { store, machines, rooms } = options;
-    const context = createStepContext(options);
-    const controller = createController({
+/** Passes over objects other than machines that go on at the same time, for each kind. */
+const OTHER_WORKERS = 4;
+
+export const createAgent = (options: AgentOptions): Agent => {
+  const { objects } = options;
+  const controllers: Controllers = createControllers(options, () => contexts);
+  const lookers: Lookers = {
+    lookAtMachine: (uid) => controllers.machine.enqueue({ name: uid }),
+    lookAtVolume: (uid) => controllers.volume.enqueue({ name: uid }),
+    lookAtDisk: (uid) => controllers.disk.enqueue({ name: uid }),
+  };
+  const requests = createGuestRequests(lookers.lookAtMachine);
+  const reportables = new Set<() => void>();
+  const contexts = createContexts(
+    options,
+    { ...lookers, tellReport: () => reportables.forEach((tell) => tell()) },
+    requests,
+  );
+
+  return {
+    requests,
+    exports: contexts.imageMaker,
+    onReportable: (listener) => {
+      reportables.add(listener);
+      return () => reportables.delete(listener);
+    },
+    run: async (signal) => {
+      const stops = listen(options, controllers, lookers);
+      try {
+        await runTogether(
+          {
+            ...Object.fromEntries(
+              Object.entries(controllers).map(([kind, controller]: [string, Controller]) => [
+                `${kind}-passes`,
+                (taskSignal: AbortSignal) => controller.run(taskSignal),
+              ]),
+            ),
+            sweep: (taskSignal) =>
+              sweepRegularly(
+                options,
+                {
+                  ...lookers,
+                  lookAtAll: () =>
+                    objects.machines.list().forEach((one) => lookers.lookAtMachine(one.metadata.uid)),
+                },
+                taskSignal,
+              ),
+          },
+          signal,
+        );
+      } finally {
+        for (const stop of stops) stop();
+        options.rooms.probes.close();
+      }
+    },
+  };
+};
+
+type Kind = "machine" | "volume" | "snapshot" | "restore" | "disk" | "image";
+type Controllers = Readonly<Record<Kind, Controller>>;
+
+const createControllers = (options: AgentOptions, contexts: () => Contexts): Controllers => {
+  const { stores, objects, logger, metrics } = options;
+  const locks = createUidLocks();
+  const lockUids = locksOf(objects, () => contexts().volume.users);
+  const common = { backoff: { initialMs: 200, maxMs: 30_000 }, workers: OTHER_WORKERS, logger, metrics };
+  const describe =
+    (kind: "machines" | "volumes" | "snapshots" | "restores" | "images") =>
+    ({ name: uid }: { readonly name: string }): string => {
+      const object = objects[kind].get(uid);
+      return object === undefined ? uid : formatKey(keyOf(object));
+    };
+  return {
+    machine: createController({
+      ...common,
       name: "machine",
-      reconcile: ({ name: uid }, itemSignal) => reconcileMachine(uid, options, context, itemSignal),
-      watches: [{ store, map: (change) => uidsToLookAt(change, machines).map((name) => ({ name })) }],
+      reconcile: ({ name: uid }, signal) =>
+        locks.hold(lockUids.machine(uid), () =>
+          reconcileMachine(uid, contexts().machine, contexts().steps, signal),
+        ),
+      watches: [
+        { store: stores.machines, map: (change) => keys(uidsToLookAt(change, objects)) },
+        { store: stores.volumes, map: (change) => keys(machinesOfVolume(change)) },
+      ],
+      reads: [stores.snapshots, stores.restores],
       workers: options.workers,
-      describe: ({ name: uid }) => {
-        const machine = machines.get(uid);
-        return machine === undefined ? uid : formatKey(keyOf(machine));
-      },
-      backoff: { initialMs: 200, maxMs: 30_000 },
-      logger: options.logger,
-      metrics: options.metrics,
-    });
-    const lookAt = (uid: string): void => controller.enqueue({ name: uid });
-    const lookAtAll = (which: (machine: VirtualMachine) => boolean = () => true): void =>
-      machines
+      describe: describe("machines"),
+    }),
+    volume: createController({
+      ...common,
+      name: "volume",
+      reconcile: ({ name: uid }, signal) =>
+        locks.hold(lockUids.volume(uid), () => reconcileVolume(uid, contexts().volume, { signal })),
+      watches: [{ store: stores.volumes, map: (change) => keys(changedBy(change, objects.volumes)) }],
+      reads: [stores.machines, stores.snapshots],
+      describe: describe("volumes"),
+    }),
+    snapshot: createController({
+      ...common,
+      name: "snapshot",
+      reconcile: ({ name: uid }, signal) =>
+        locks.hold(lockUids.snapshot(uid), () => reconcileSnapshot(uid, contexts().snapshot, { signal })),
+      watches: [{ store: stores.snapshots, map: (change) => keys(changedBy(change, objects.snapshots)) }],
+      reads: [stores.machines, stores.volumes, stores.restores],
+      describe: describe("snapshots"),
+    }),
+    restore: createController({
+      ...common,
+      name: "restore",
+      reconcile: ({ name: uid }, signal) =>
+        locks.hold(lockUids.restore(uid), () => reconcileRestore(uid, contexts().restore, { signal })),
+      watches: [{ store: stores.restores, map: (change) => keys(changedBy(change, objects.restores)) }],
+      reads: [stores.machines, stores.volumes, stores.snapshots],
+      describe: describe("restores"),
+    }),
+    disk: createController({
+      ...common,
+      name: "disk",
+      reconcile: ({ name: uid }, signal) =>
+        locks.hold(lockUids.disk(uid), () => reconcileDisk(uid, contexts().disk, { signal })),
+      watches: [],
+      reads: Object.values(stores),
+      describe: ({ name }) => name,
+    }),
+    image: createController({
+      ...common,
+      name: "image",
+      reconcile: ({ name: uid }, signal) =>
+        locks.hold(lockUids.image(uid), () => contexts().imageMaker.reconcile(uid, { signal })),
+      watches: [{ store: stores.images, map: ({ before, after }) => keys(uidsOf(before, after)) }],
+      reads: [stores.machines, stores.volumes],
+      describe: describe("images"),
+    }),
+  };
+};
+
+/** What happens on the host, as passes that have to be made. */
+const listen = (
+  { rooms, objects }: AgentOptions,
+  controllers: Controllers,
+  { lookAtMachine, lookAtVolume }: Lookers,
+): readonly (() => void)[] => {
+  const machinesWith = (which: (machine: VirtualMachine) => boolean): void =>
+    objects.machines
+      .list()
+      .filter(which)
+      .forEach(({ metadata }) => lookAtMachine(metadata.uid));
+  return [
+    rooms.domains.onChange((uid) => (uid === "all" ? machinesWith(() => true) : lookAtMachine(uid))),
+    rooms.probes.onChange(lookAtMachine),
+    rooms.images.onImageChange((uid) => {
+      machinesWith(({ status }) =>
+        [status?.allocation?.image, ...(status?.allocation?.cdroms ?? [])].some((one) => one?.uid === uid),
+      );
+      objects.volumes
         .list()
-        .filter(which)
-        .forEach(({ metadata }) => lookAt(metadata.uid));
+        .filter(({ status }) => status?.allocation?.image?.uid === uid)
+        .forEach(({ metadata }) => lookAtVolume(metadata.uid));
+    }),
+    // The copy of a machine's root disk, of a Volume, or of an Image.
+    rooms.volumes.onChange((uid) => {
+      if (objects.machines.get(uid) !== undefined) lookAtMachine(uid);
+      if (objects.volumes.get(uid) !== undefined) lookAtVolume(uid);
+      if (objects.images.get(uid) !== undefined) controllers.image.enqueue({ name: uid });
+    }),
+  ];
+};
 
-    const stopListening = [
-      rooms.domains.onChange((uid) => (uid === "all" ? lookAtAll() : lookAt(uid))),
-      rooms.probes.onChange(lookAt),
-      rooms.disks.onImageChange((uid) => lookAtAll(({ status }) => status?.allocation?.image?.uid === uid)),
-    ];
-    const sweeping = sweepRegularly(options, { lookAt, lookAtAll }, signal);
-    try {
-      await controller.run(signal);
-    } finally {
-      for (const stop of stopListening) stop();
-      rooms.probes.close();
-      await sweeping;
-    }
-  },
-});
+const keys = (uids: readonly string[]) => uids.map((name) => ({ name }));
 
-/** What this process wrote itself needs no second look, and of a machine that was released nothing is left. */
-const uidsToLookAt = ({ before, after }: Change<VirtualMachine>, machines: MachineView): string[] => {
+const uidsOf = (...objects: readonly (KubernetesObject | undefined)[]): readonly string[] => [
+  ...new Set(objects.flatMap((object) => object?.metadata.uid ?? [])),
+];
+
+/** What this process wrote itself needs no second look. */
+const changedBy = <T extends KubernetesObject>(
+  { before, after }: Change<T>,
+  view: { isOwnWrite(object: T): boolean },
+): readonly string[] => (after !== undefined && view.isOwnWrite(after) ? [] : uidsOf(before, after));
+
+/** Of a machine that was released nothing is left. */
+const uidsToLookAt = (change: Change<VirtualMachine>, { machines }: OwnObjects): readonly string[] => {
+  const { before, after } = change;
   if (after === undefined && isTrue(before?.status?.conditions, "Released")) return [];
-  if (after !== undefined && machines.isOwnWrite(after)) return [];
-  return [...new Set([before, after].flatMap((object) => object?.metadata.uid ?? []))];
+  return changedBy(change, machines);
+};
+
+/** The machine waits for its Volumes to be made, and makes them larger that its guest has. */
+const machinesOfVolume = ({ before, after }: Change<Volume>): readonly string[] => {
+  const isSame =
+    before?.metadata.generation === after?.metadata.generation &&
+    before?.status?.sizeMiB === after?.status?.sizeMiB &&
+    before?.status?.attachedTo?.uid === after?.status?.attachedTo?.uid;
+  if (isSame) return [];
+  return [...new Set([before, after].flatMap((volume) => volume?.status?.attachedTo?.uid ?? []))];
 };

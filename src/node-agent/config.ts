@@ -1,3 +1,16 @@
+import { LOCAL_POOL, type WipePolicy } from "../api/storage-pool.ts";
+
+/** A storage pool as the administrator names it: NAME=PATH[,shared][,wipe=none|zero|discard]. */
+export interface StoragePoolConfig {
+  readonly name: string;
+  /** Absolute path of a directory of the node. */
+  readonly path: string;
+  /** Whether other nodes have the same files in their pool of this name. */
+  readonly shared: boolean;
+  /** What is done to the content of a deleted disk. */
+  readonly wipe: WipePolicy;
+}
+
 /** What the administrator tells a node agent. Flags of `vireo node-agent` carry the same names. */
 export interface NodeAgentConfig {
   /** Path of a kubeconfig. Default: KUBECONFIG, ~/.kube/config, or the pod's service account. */
@@ -8,6 +21,8 @@ export interface NodeAgentConfig {
   readonly stateDirectory: string;
   /** The one directory that images with a `file` source are taken from. Without it they are refused. */
   readonly importDirectory: string | undefined;
+  /** Pools beside "local", which is the state directory; or "local" itself with another wipe policy. */
+  readonly storagePools: readonly StoragePoolConfig[];
   /** libvirtd's socket. */
   readonly libvirtSocket: string;
   /** Availability zone; a Kubernetes label value. */
@@ -40,3 +55,12 @@ export const DEFAULT_STATE_DIRECTORY = "/var/lib/vireo";
 export const DEFAULT_LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock";
 export const DEFAULT_SERVER_PORT = 9403;
 export const DEFAULT_RESERVED_MEMORY_MIB = 512;
+
+/** All pools of a node: those that were named, and "local". */
+export const storagePoolsOf = ({
+  stateDirectory,
+  storagePools,
+}: Pick<NodeAgentConfig, "stateDirectory" | "storagePools">): readonly StoragePoolConfig[] =>
+  storagePools.some(({ name }) => name === LOCAL_POOL)
+    ? storagePools
+    : [{ name: LOCAL_POOL, path: stateDirectory, shared: false, wipe: "None" }, ...storagePools];

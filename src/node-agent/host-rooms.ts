@@ -1,11 +1,17 @@
-import type { Acceleration } from "../api/hypervisor.ts";
+import type { Acceleration, RetainedVolume } from "../api/hypervisor.ts";
 import { type Logger, sleep, systemClock } from "../kube/index.ts";
 import type { LibvirtClient } from "../libvirt/index.ts";
-import type { AgentOptions } from "./agent.ts";
 import { createCloudInit } from "./cloud-init/index.ts";
-import type { NodeAgentConfig } from "./config.ts";
+import { type NodeAgentConfig, storagePoolsOf } from "./config.ts";
+import { chainSizeMiB } from "./desired.ts";
 import { createDisks } from "./disks/index.ts";
-import { availableFeatures, createDomains, type Domains, probeAcceleration } from "./domains/index.ts";
+import {
+  availableFeatures,
+  createDomains,
+  createLiveDomains,
+  type Domains,
+  probeAcceleration,
+} from "./domains/index.ts";
 import { createFilters, type Filters } from "./filters/index.ts";
 import { createFloating, type Floating } from "./floating/index.ts";
 import { runCommand } from "./host/command.ts";
@@ -18,11 +24,16 @@ import type { AgentMetrics } from "./metrics.ts";
 import { createLinks, isGuestDevice } from "./links/index.ts";
 import { once } from "./once.ts";
 import { createProbes, type Probes } from "./probes/index.ts";
+import type { NodeRooms } from "./rooms.ts";
 import { chooseTunnelAddress } from "./tunnel-address.ts";
+import { createVolumes, type Volumes } from "./volumes/index.ts";
+
+/** What the Hypervisor reports that the host itself knows. */
+export type HostFacts = Omit<NodeFacts, "securityGroups" | "agentEndpoint" | "exports">;
 
 /** Everything of this node that the agent works with. */
 export interface Host {
-  readonly rooms: AgentOptions["rooms"];
+  readonly rooms: NodeRooms;
   readonly files: Files;
   readonly filters: Filters;
   readonly floating: Floating;
@@ -31,7 +42,7 @@ export interface Host {
   /** Where other nodes send guests' packets to. */
   tunnelAddress(): string | undefined;
   /** What the Hypervisor reports of the host. */
-  facts(signal: AbortSignal): Promise<Omit<NodeFacts, "securityGroups">>;
+  facts(signal: AbortSignal): Promise<HostFacts>;
   /** Calls back when something that `facts` tells has changed. */
   onFactsChange(listener: () => void): () => void;
   close(): Promise<void>;
@@ -54,7 +65,12 @@ const architectures: Readonly<Record<string, string>> = { x64: "x86_64", arm64: 
 export const openHost = async (options: HostOptions): Promise<Host> => {
   const { config, libvirt, logger, metrics, signal } = options;
   const { stateDirectory } = config;
-  const roots = [stateDirectory, ...(config.importDirectory === undefined ? [] : [config.importDirectory])];
+  const pools = storagePoolsOf(config);
+  const roots = [
+    stateDirectory,
+    ...(config.importDirectory === undefined ? [] : [config.importDirectory]),
+    ...pools.map(({ path }) => path),
+  ];
   const files = createFiles({ roots });
   // Both hook into the same chains of iptables.
   const iptablesInTurn = createInTurn();
@@ -68,7 +84,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
   const tunnelAddress = (): string | undefined =>
     chooseTunnelAddress(config.tunnelAddress, defaultRoute, hostInterfaces(isGuestDevice));
 
-  const disks = await createDisks({
+  const images = await createDisks({
     stateDirectory,
     ...(config.importDirectory === undefined ? {} : { importDirectory: config.importDirectory }),
     ...(config.imageCacheBytes === undefined ? {} : { limits: { cacheBytes: config.imageCacheBytes } }),
@@ -79,23 +95,37 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     logger,
     now: () => new Date(),
     metrics: metrics.disks,
+    imagesOnDisks: () => volumes.imagesInUse(),
+  });
+  const volumes = createVolumes({
+    pools,
+    run: runCommand,
+    files,
+    logger,
+    findImage: (imageUid) => images.findImage(imageUid),
   });
   const domains = createDomains({ libvirt, stateDirectory, files });
   const acceleration = probedOnce(
     () => probeAcceleration({ run: runCommand, files, stateDirectory, signal }),
     logger,
   );
-  const rooms = {
-    disks,
+  const rooms: NodeRooms = {
+    images,
+    volumes,
     cloudInit: createCloudInit({ stateDirectory, run: runCommand, files }),
     links: createLinks({ run: runCommand }),
     domains,
+    live: createLiveDomains({ libvirt }),
     probes: createGuestProbes(domains, logger, metrics),
     acceleration: acceleration.probe,
   };
 
-  let fromLibvirt: Pick<NodeFacts, "firmwares" | "versions"> = { firmwares: [], versions: undefined };
-  const facts = async (factsSignal: AbortSignal): Promise<Omit<NodeFacts, "securityGroups">> => {
+  let fromLibvirt: Pick<NodeFacts, "firmwares" | "tpm" | "versions"> = {
+    firmwares: [],
+    tpm: undefined,
+    versions: undefined,
+  };
+  const facts = async (factsSignal: AbortSignal): Promise<HostFacts> => {
     // While libvirtd is away, what it said last still holds.
     if (libvirt.connected) fromLibvirt = await askLibvirt(libvirt, factsSignal);
     defaultRoute = await readDefaultRoute(runCommand, factsSignal);
@@ -108,7 +138,9 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
       architecture: architectures[process.arch] ?? process.arch,
       acceleration: acceleration.known(),
       libvirtConnected: libvirt.connected,
-      images: disks.images(),
+      images: images.images(),
+      storagePools: await volumes.pools({ signal: factsSignal }),
+      retainedVolumes: await retainedVolumes(volumes, factsSignal),
     };
   };
 
@@ -124,12 +156,15 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
       const stops = [
         libvirt.onConnected(listener),
         libvirt.onDisconnected(listener),
-        disks.onImageChange(listener),
+        images.onImageChange(listener),
         acceleration.onKnown(listener),
       ];
       return () => stops.forEach((stop) => stop());
     },
-    close: () => disks.close(),
+    close: async () => {
+      await volumes.close();
+      await images.close();
+    },
   };
 };
 
@@ -163,10 +198,27 @@ const knowingFloating = async (room: Floating, signal: AbortSignal) => {
   return { floating, isFloating: (address: string): boolean => known.has(address) };
 };
 
-const askLibvirt = async (libvirt: LibvirtClient, signal: AbortSignal) => ({
-  firmwares: (await availableFeatures(libvirt, { signal })).firmwares,
-  versions: { agent: AGENT_VERSION, ...(await libvirt.versions({ signal })) },
-});
+const askLibvirt = async (libvirt: LibvirtClient, signal: AbortSignal) => {
+  const { firmwares, tpm } = await availableFeatures(libvirt, { signal });
+  return { firmwares, tpm, versions: { agent: AGENT_VERSION, ...(await libvirt.versions({ signal })) } };
+};
+
+/** Data of deleted Volumes that a new one can take over. */
+const retainedVolumes = async (volumes: Volumes, signal: AbortSignal): Promise<readonly RetainedVolume[]> => {
+  const found = await volumes.disks.list({ signal });
+  const retained: RetainedVolume[] = [];
+  for (const { ref, retained: former } of found) {
+    if (former === undefined) continue;
+    const chain = await volumes.disks.find(ref, { signal });
+    retained.push({
+      uid: ref.uid,
+      pool: ref.pool,
+      ...former,
+      sizeMiB: chain === undefined ? 0 : chainSizeMiB(chain),
+    });
+  }
+  return retained;
+};
 
 /** The probe runs once in the life of the agent: a machine does not gain or lose KVM while it runs. */
 const probedOnce = (work: () => Promise<Acceleration>, logger: Logger) => {

@@ -7,8 +7,10 @@ import {
   type Hypervisor,
   type HypervisorStatus,
   hypervisors,
+  type RetainedVolume,
 } from "../api/hypervisor.ts";
 import { apiVersionOf } from "../api/resource.ts";
+import type { StoragePoolStatus } from "../api/storage-pool.ts";
 import type { Firmware } from "../api/virtual-machine.ts";
 import type { HostFacts } from "./host/facts.ts";
 
@@ -24,6 +26,12 @@ export interface NodeFacts {
   readonly libvirtConnected: boolean;
   readonly versions: HypervisorStatus["versions"];
   readonly images: readonly CachedImageStatus[];
+  /** Images that are being made of disks of this node, and are not in the cache yet. */
+  readonly exports: readonly CachedImageStatus[];
+  readonly storagePools: readonly StoragePoolStatus[];
+  readonly retainedVolumes: readonly RetainedVolume[];
+  /** Undefined while libvirt has not told. */
+  readonly tpm: boolean | undefined;
   /** Where other nodes send guests' packets to. */
   readonly tunnelAddress: string | undefined;
   /** Where the agent serves consoles and copies of disks; undefined while it does not. */
@@ -63,6 +71,24 @@ const readyDraft = (
   return draft("True", "AgentReady", "The agent runs and reaches libvirtd.");
 };
 
+const byUid = (a: { readonly uid: string }, b: { readonly uid: string }): number => (a.uid < b.uid ? -1 : 1);
+
+/** What is in the cache counts more than what was said of its making. */
+const imagesOf = ({ images, exports }: NodeFacts): CachedImageStatus[] =>
+  [...new Map([...exports, ...images].map((image) => [image.uid, image])).values()]
+    .toSorted(byUid)
+    .slice(0, 256);
+
+/** Free space changes all the time: it is told anew when it has changed by a hundredth of the pool. */
+const poolsOf = ({ storagePools }: NodeFacts, { status }: Hypervisor): StoragePoolStatus[] =>
+  storagePools.map((pool) => {
+    const said = status?.storagePools?.find(({ name }) => name === pool.name);
+    const isNear =
+      said?.capacityMiB === pool.capacityMiB &&
+      Math.abs(said.availableMiB - pool.availableMiB) * 100 < pool.capacityMiB;
+    return isNear ? { ...pool, availableMiB: said.availableMiB } : pool;
+  });
+
 /** Everything that the agent says of its node, as one server-side apply of the Hypervisor's status. */
 export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: Date) => {
   const generation = hypervisor.metadata.generation ?? 0;
@@ -80,7 +106,10 @@ export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: 
       memoryMiB: Math.max(0, host.memoryMiB - facts.reservedMemoryMiB),
       diskMiB: host.diskMiB,
     },
-    images: [...facts.images].toSorted((a, b) => (a.uid < b.uid ? -1 : 1)).slice(0, 256),
+    images: imagesOf(facts),
+    storagePools: poolsOf(facts, hypervisor).slice(0, 16),
+    retainedVolumes: [...facts.retainedVolumes].toSorted(byUid).slice(0, 512),
+    ...(facts.tpm === undefined ? {} : { tpm: facts.tpm }),
     securityGroups: [...facts.securityGroups],
     ...(facts.tunnelAddress === undefined ? {} : { tunnelAddress: facts.tunnelAddress }),
     ...(facts.agentEndpoint === undefined ? {} : { agentEndpoint: facts.agentEndpoint }),

@@ -1,6 +1,7 @@
 import { timestampOf } from "../api/condition.ts";
-import type { ExitReason, GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
-import type { ObservedDomain } from "./domains/types.ts";
+import type { RestorePowerState } from "../api/virtual-machine-restore.ts";
+import type { GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
+import { type DomainPower, isOn, msUntilRestart, observeGuest, recordOwnersStop } from "./guest-record.ts";
 import type { Finding } from "./probes/types.ts";
 
 /**
@@ -13,41 +14,55 @@ import type { Finding } from "./probes/types.ts";
  * an event that came twice all reach the same step.
  */
 
-/** A run at least this long makes the guest's record clean again: the next restart is immediate. */
-const STABLE_RUN_MS = 10 * 60_000;
-const FIRST_RESTART_DELAY_MS = 10_000;
-const MAX_RESTART_DELAY_MS = 5 * 60_000;
 /** A guest that is still booting misses the power button; it is pressed again after this time. */
 const POWER_BUTTON_INTERVAL_MS = 10_000;
+/** A guest that was let go on in order to shut down is pressed the button so soon. */
+const AFTER_UNPAUSE_MS = 1_000;
+
+/** What somebody asks of a guest through the Kubernetes API, beside what spec says. */
+export const guestRequests = ["pause", "unpause", "restart"] as const;
+export type GuestRequest = (typeof guestRequests)[number];
 
 export interface MachineFacts {
   readonly machine: VirtualMachine;
   /** Undefined when libvirt has no domain for the machine. */
-  readonly domain: ObservedDomain | undefined;
+  readonly domain: DomainPower | undefined;
   /** What the liveness probe found; undefined without one. */
   readonly liveness?: Finding | undefined;
+  /** What was asked of the guest since the last pass. */
+  readonly request?: GuestRequest | undefined;
+  /** A restore works on the guest and its disks: it alone starts and stops it. What it is to leave behind. */
+  readonly restoring?: RestorePowerState | undefined;
   readonly now: Date;
 }
 
-/** What the machine's owner wants of it now. */
+/** What is wanted of the machine now. */
 export type Goal =
   | { readonly kind: "run" }
   | { readonly kind: "stop" }
+  /** Somebody asked for a restart, and the guest is not off yet. */
+  | { readonly kind: "restart" }
   /** The run strategy says that a machine which ended stays ended. */
   | { readonly kind: "completed"; readonly succeeded: boolean }
+  /** It is being put back to a snapshot. */
+  | { readonly kind: "restore" }
   /** The machine is being deleted: shut down, then nothing of it stays on the node. */
   | { readonly kind: "release" };
 
 export type Step =
   | { readonly kind: "start" }
-  /** Running as wanted: its links and rules are checked. */
+  /** Running as wanted: its links and rules are checked, and what may change of a running guest is. */
   | { readonly kind: "keep" }
   /** Off, and to be started when its back-off has passed. */
   | { readonly kind: "wait-for-restart" }
+  | { readonly kind: "pause" }
+  | { readonly kind: "unpause" }
   | { readonly kind: "press-power-button" }
   | { readonly kind: "cut-power" }
   /** Off as wanted: its links are taken down, disk and address stay. */
   | { readonly kind: "rest" }
+  /** Not to be touched: somebody else is at work on it. */
+  | { readonly kind: "hold" }
   | { readonly kind: "release" };
 
 export interface Decision {
@@ -58,87 +73,27 @@ export interface Decision {
   readonly requeueAfterMs: number | undefined;
 }
 
-/** What libvirt says of a guest. */
-type DomainState = Omit<ObservedDomain, "vmUid">;
+type Next = Pick<Decision, "step" | "guest" | "requeueAfterMs">;
 
-/** Whether a guest is switched on, as libvirt says it now or as its record says it was. */
-export const isOn = (guest: Pick<DomainState, "powerState"> | undefined): boolean =>
-  guest?.powerState === "Running" || guest?.powerState === "Paused";
-
-/** Ended by itself: not because its owner wanted it to. */
-const endedByItself = (guest: GuestStatus): boolean =>
-  guest.lastExit !== undefined && guest.lastExit.reason !== "Stopped";
-
-const ranStably = (guest: GuestStatus, end: Date): boolean =>
-  guest.startedAt !== undefined && end.getTime() - Date.parse(guest.startedAt) >= STABLE_RUN_MS;
-
-/**
- * The agent was killed between the start of a guest and the report of it, and
- * the guest ended meanwhile: libvirt alone knows. Without this, a machine that
- * is to run once would run twice.
- */
-const endedUnseen = (previous: GuestStatus, domain: DomainState | undefined): boolean =>
-  previous.lastExit === undefined && (domain?.exit === "GuestShutdown" || domain?.exit === "Crashed");
-
-/** libvirt does not know why a guest was switched off; what was written down before tells. */
-const endOf = (
-  { shutdownRequestedAt, livenessFailure }: GuestStatus,
-  domain: DomainState | undefined,
-): { readonly reason: ExitReason; readonly message?: string } => {
-  if (shutdownRequestedAt !== undefined) return { reason: "Stopped" };
-  const exit = domain?.exit ?? "Unknown";
-  // Otherwise the guest ended by itself before its power was cut.
-  return livenessFailure !== undefined && (exit === "Stopped" || exit === "Unknown")
-    ? { reason: "LivenessProbeFailed", message: livenessFailure }
-    : { reason: exit };
-};
-
-/** Folds what libvirt says now into what was known before. */
-export const observeGuest = (
-  before: GuestStatus | undefined,
-  domain: DomainState | undefined,
-  context: { readonly nodeName: string; readonly now: Date },
-): GuestStatus => {
-  const { nodeName, now } = context;
-  const previous: GuestStatus = before ?? { nodeName, powerState: "ShutOff", restarts: 0 };
-  const powerState = domain?.powerState ?? "ShutOff";
-  if (isOn(domain)) {
-    if (isOn(previous)) return { ...previous, nodeName, powerState };
-    const { shutdownRequestedAt: _, livenessFailure: __, ...rest } = previous;
-    const restarts = endedByItself(previous) ? previous.restarts + 1 : 0;
-    return { ...rest, nodeName, powerState, restarts, startedAt: timestampOf(now) };
-  }
-  if (!isOn(previous) && !endedUnseen(previous, domain)) return { ...previous, nodeName, powerState };
-  const { shutdownRequestedAt: _, livenessFailure: __, ...rest } = previous;
-  const restarts = ranStably(previous, now) ? 0 : previous.restarts;
-  const lastExit = { ...endOf(previous, domain), at: timestampOf(now) };
-  return { ...rest, nodeName, powerState, restarts, lastExit };
-};
-
-/** What a failed start leaves in the record; it counts as an end, so that the next one is backed off. */
-export const recordStartFailure = (guest: GuestStatus, message: string, now: Date): GuestStatus => ({
-  ...guest,
-  restarts: guest.lastExit?.reason === "StartFailed" ? guest.restarts + 1 : guest.restarts,
-  lastExit: { reason: "StartFailed", at: timestampOf(now), message: message.slice(0, 1024) },
+const next = (kind: Step["kind"], guest: GuestStatus, requeueAfterMs?: number): Next => ({
+  step: { kind },
+  guest,
+  requeueAfterMs,
 });
 
-/** The delay before restart number `restarts` + 1, in ms: none, 10 s, 20 s, … 5 min, as kubelet's. */
-export const restartDelayMs = (restarts: number): number =>
-  restarts === 0 ? 0 : Math.min(FIRST_RESTART_DELAY_MS * 2 ** (restarts - 1), MAX_RESTART_DELAY_MS);
-
-const msUntilRestart = (guest: GuestStatus, now: Date): number => {
-  if (guest.lastExit === undefined || guest.lastExit.reason === "Stopped") return 0;
-  const failedStarts = guest.lastExit.reason === "StartFailed" ? 1 : 0;
-  const delay = restartDelayMs(guest.restarts + failedStarts);
-  return Math.max(0, Date.parse(guest.lastExit.at) + delay - now.getTime());
+const without = (guest: GuestStatus, field: "pauseRequested" | "shutdownRequestedAt"): GuestStatus => {
+  const { [field]: _, ...rest } = guest;
+  return rest;
 };
 
+/** What spec and requests ask for, given how the guest's last run ended. */
 const goalOf = (machine: VirtualMachine, guest: GuestStatus, on: boolean): Goal => {
   if (machine.metadata.deletionTimestamp !== undefined) return { kind: "release" };
+  const { runStrategy } = machine.spec;
+  if (runStrategy === "Halted") return { kind: "stop" };
+  if (guest.restartRequestedAt !== undefined) return { kind: on ? "restart" : "run" };
   const ended = on ? undefined : guest.lastExit?.reason;
-  switch (machine.spec.runStrategy) {
-    case "Halted":
-      return { kind: "stop" };
+  switch (runStrategy) {
     case "Always":
       return { kind: "run" };
     case "RerunOnFailure":
@@ -150,68 +105,119 @@ const goalOf = (machine: VirtualMachine, guest: GuestStatus, on: boolean): Goal 
   }
 };
 
-const decideRun = (guest: GuestStatus, on: boolean, now: Date): Pick<Decision, "step" | "requeueAfterMs"> => {
-  if (on) return { step: { kind: "keep" }, requeueAfterMs: undefined };
-  const delay = msUntilRestart(guest, now);
-  if (delay > 0) return { step: { kind: "wait-for-restart" }, requeueAfterMs: delay };
-  return { step: { kind: "start" }, requeueAfterMs: undefined };
-};
-
-const decideStop = (
-  guest: GuestStatus,
-  graceMs: number,
-  now: Date,
-): Pick<Decision, "step" | "requeueAfterMs"> => {
-  const requestedAt =
-    guest.shutdownRequestedAt === undefined ? now.getTime() : Date.parse(guest.shutdownRequestedAt);
-  const left = requestedAt + graceMs - now.getTime();
-  if (left <= 0) return { step: { kind: "cut-power" }, requeueAfterMs: undefined };
-  return { step: { kind: "press-power-button" }, requeueAfterMs: Math.min(left, POWER_BUTTON_INTERVAL_MS) };
+/** What of a request is for the record, where it outlives this process. */
+const record = (request: GuestRequest | undefined, guest: GuestStatus, now: Date): GuestStatus => {
+  if (request === "restart") {
+    return { ...guest, restartRequestedAt: guest.restartRequestedAt ?? timestampOf(now) };
+  }
+  return request === "pause" && isOn(guest) ? { ...guest, pauseRequested: true } : guest;
 };
 
 /** A guest that is paused answers nobody, and is not to blame. */
 const livenessFailureOf = ({ domain, liveness }: MachineFacts): string | undefined =>
   domain?.powerState === "Running" && liveness?.kind === "unhealthy" ? liveness.message : undefined;
 
-/** Names the one step that brings the machine nearer to what its owner wants. */
+/** A guest that ignored the power button and is wanted again: a later end is its own, not its owner's. */
+const forgetOldShutdown = (guest: GuestStatus, { machine, now }: MachineFacts): GuestStatus => {
+  if (guest.shutdownRequestedAt === undefined) return guest;
+  const age = now.getTime() - Date.parse(guest.shutdownRequestedAt);
+  return age > machine.spec.terminationGracePeriodSeconds * 1000
+    ? without(guest, "shutdownRequestedAt")
+    : guest;
+};
+
+const decideRunning = (facts: MachineFacts, observed: GuestStatus): Next => {
+  const guest = forgetOldShutdown(observed, facts);
+  const livenessFailure = guest.livenessFailure ?? livenessFailureOf(facts);
+  if (livenessFailure !== undefined) return next("cut-power", { ...guest, livenessFailure });
+  const isPaused = guest.powerState === "Paused";
+  // Said after it was done: an agent that is killed in between has not answered who asked.
+  if (facts.request === "unpause")
+    return next(isPaused ? "unpause" : "keep", without(guest, "pauseRequested"));
+  return next(guest.pauseRequested === true && !isPaused ? "pause" : "keep", guest);
+};
+
+const decideStarting = ({ now }: MachineFacts, guest: GuestStatus): Next => {
+  const delay = msUntilRestart(guest, now);
+  return delay > 0 ? next("wait-for-restart", guest, delay) : next("start", guest);
+};
+
+/** Button, patience, axe. A paused guest does not hear the button, so it goes on first. */
+const decideShutdown = ({ machine, now }: MachineFacts, requestedAt: string, guest: GuestStatus): Next => {
+  const graceMs = machine.spec.terminationGracePeriodSeconds * 1000;
+  const left = Date.parse(requestedAt) + graceMs - now.getTime();
+  if (left <= 0) return next("cut-power", guest);
+  return guest.powerState === "Paused"
+    ? next("unpause", guest, Math.min(left, AFTER_UNPAUSE_MS))
+    : next("press-power-button", guest, Math.min(left, POWER_BUTTON_INTERVAL_MS));
+};
+
+/** What is on and is to be off. */
+const decideStop = (facts: MachineFacts, goal: Goal, observed: GuestStatus): Next => {
+  const guest = without(observed, "pauseRequested");
+  const { restartRequestedAt, ...stopped } = guest;
+  if (goal.kind === "restart") {
+    return decideShutdown(facts, restartRequestedAt ?? timestampOf(facts.now), guest);
+  }
+  // Halted or deleted in the middle of a restart: the guest's time to shut down has begun already.
+  const shutdownRequestedAt = guest.shutdownRequestedAt ?? restartRequestedAt ?? timestampOf(facts.now);
+  return decideShutdown(facts, shutdownRequestedAt, { ...stopped, shutdownRequestedAt });
+};
+
+/** What is off and is to stay so. */
+const decideRest = (goal: Goal, observed: GuestStatus, now: Date): Next => {
+  const { restartRequestedAt: _, ...guest } = observed;
+  if (goal.kind === "release") return next("release", guest);
+  return next("rest", goal.kind === "stop" ? recordOwnersStop(guest, now) : guest);
+};
+
+/** A restore that leaves the guest paused waits until that is in the record: nobody lets the guest go on then. */
+const duringRestore = (powerState: RestorePowerState, guest: GuestStatus): GuestStatus =>
+  powerState === "Paused" && guest.powerState === "Paused" ? { ...guest, pauseRequested: true } : guest;
+
+/** Names the one step that brings the machine nearer to what is wanted of it. */
 export const decide = (facts: MachineFacts, nodeName: string): Decision => {
   const { machine, domain, now } = facts;
   const on = isOn(domain);
-  const observed = observeGuest(machine.status?.guest, domain, { nodeName, now });
-  const goal = goalOf(machine, observed, on);
+  const seen = observeGuest(machine.status?.guest, domain, { nodeName, now });
+  if (facts.restoring !== undefined) {
+    return { goal: { kind: "restore" }, ...next("hold", duringRestore(facts.restoring, seen)) };
+  }
+  const guest = record(facts.request, seen, now);
+  const goal = goalOf(machine, guest, on);
   if (goal.kind === "run") {
-    const guest = forgetOldShutdown(observed, machine, now);
-    const livenessFailure = observed.livenessFailure ?? livenessFailureOf(facts);
-    if (on && livenessFailure !== undefined) {
-      return {
-        goal,
-        guest: { ...guest, livenessFailure },
-        step: { kind: "cut-power" },
-        requeueAfterMs: undefined,
-      };
-    }
-    return { goal, guest, ...decideRun(observed, on, now) };
+    return { goal, ...(on ? decideRunning(facts, guest) : decideStarting(facts, guest)) };
   }
-  if (on) {
-    const guest = { ...observed, shutdownRequestedAt: observed.shutdownRequestedAt ?? timestampOf(now) };
-    return { goal, guest, ...decideStop(guest, machine.spec.terminationGracePeriodSeconds * 1000, now) };
-  }
-  if (goal.kind === "release")
-    return { goal, guest: observed, step: { kind: "release" }, requeueAfterMs: undefined };
-  const guest = goal.kind === "stop" ? recordOwnersStop(observed, now) : observed;
-  return { goal, guest, step: { kind: "rest" }, requeueAfterMs: undefined };
+  return { goal, ...(on ? decideStop(facts, goal, guest) : decideRest(goal, guest, now)) };
 };
 
-/** A machine that its owner halted counts as stopped by its owner, however it ended before: it may be run again. */
-const recordOwnersStop = (guest: GuestStatus, now: Date): GuestStatus =>
-  endedByItself(guest)
-    ? { ...guest, restarts: 0, lastExit: { reason: "Stopped", at: timestampOf(now) } }
-    : guest;
-
-/** A guest that ignored the power button and is wanted again: a later end is its own, not its owner's. */
-const forgetOldShutdown = (guest: GuestStatus, machine: VirtualMachine, now: Date): GuestStatus => {
-  const { shutdownRequestedAt, ...rest } = guest;
-  if (shutdownRequestedAt === undefined) return guest;
-  const age = now.getTime() - Date.parse(shutdownRequestedAt);
-  return age > machine.spec.terminationGracePeriodSeconds * 1000 ? rest : guest;
+/**
+ * What must be written down before the step is taken: a grace period that has
+ * begun, the verdict of a liveness probe and the wish for a pause, because they
+ * must outlive this process. And the end of a guest that is started again: who
+ * relies on the machine, such as a floating address, goes elsewhere meanwhile.
+ */
+export const mustBeSaidFirst = ({ status }: VirtualMachine, { goal, step, guest }: Decision): boolean => {
+  const said = status?.guest;
+  switch (step.kind) {
+    case "unpause":
+      return goal.kind !== "run" && !isShutdownSaid(said, guest);
+    case "press-power-button":
+      return !isShutdownSaid(said, guest);
+    case "cut-power":
+      return (
+        (guest.livenessFailure !== undefined && said?.livenessFailure === undefined) ||
+        said?.restartRequestedAt !== guest.restartRequestedAt
+      );
+    case "pause":
+      return said?.pauseRequested !== true;
+    case "start":
+      return isOn(said);
+    default:
+      return false;
+  }
 };
+
+const isShutdownSaid = (said: GuestStatus | undefined, guest: GuestStatus): boolean =>
+  said?.shutdownRequestedAt === guest.shutdownRequestedAt &&
+  said?.restartRequestedAt === guest.restartRequestedAt;

@@ -6,15 +6,50 @@ import {
   type VirtualMachine,
   virtualMachines,
 } from "../api/virtual-machine.ts";
-import type { RootDiskOutcome } from "./disks/types.ts";
-import { type Goal, isOn } from "./lifecycle.ts";
+import type { PendingChange } from "./domains/types.ts";
+import { isOn } from "./guest-record.ts";
+import type { Goal } from "./lifecycle.ts";
 import type { Finding } from "./probes/types.ts";
+
+/** A disk that a machine needs before it can be started, and that is not there. */
+export type MissingStorage =
+  /** It is on its way. */
+  | { readonly kind: "waiting"; readonly reason: string; readonly message: string }
+  | {
+      readonly kind: "failed";
+      readonly reason: string;
+      readonly message: string;
+      /** In milliseconds. */
+      readonly retryAfterMs: number;
+    }
+  /** Only a person can help. */
+  | { readonly kind: "refused"; readonly reason: string; readonly message: string };
+
+/** What of its storage a running guest does not have as its spec says. */
+export interface StorageDifference {
+  readonly reason: "VolumesNotReady" | "AttachFailed" | "Detaching" | "DetachPending" | "Growing";
+  readonly message: string;
+}
+
+/** A guest that runs, compared with what it is to have. */
+export interface GuestComparison {
+  readonly storage: readonly StorageDifference[];
+  /** What it gets only by a restart. */
+  readonly pendingChanges: readonly PendingChange[];
+}
 
 /** What carrying out a step came to. */
 export type StepOutcome =
   | { readonly kind: "done" }
-  /** The root disk is not there yet, or cannot be. */
-  | { readonly kind: "no-disk"; readonly disk: Exclude<RootDiskOutcome, { kind: "ready" }> }
+  | {
+      readonly kind: "kept";
+      readonly comparison: GuestComparison;
+      /** How much was changed of the running guest. */
+      readonly changes: number;
+    }
+  | { readonly kind: "no-disk"; readonly disk: MissingStorage }
+  /** What the guest is to read at its first boot cannot be had at the moment. */
+  | { readonly kind: "no-seed"; readonly message: string }
   | { readonly kind: "start-failed"; readonly message: string }
   | { readonly kind: "waiting-for-restart" }
   /** Nothing of the machine is left on this node. */
@@ -69,16 +104,10 @@ export const readinessSaid = ({ status }: VirtualMachine): Finding => {
   return { kind: "unhealthy", message: ready.message.slice(READINESS_SAW.length, -1) };
 };
 
-const withoutDisk = (disk: Exclude<RootDiskOutcome, { kind: "ready" }>): Verdict => {
-  switch (disk.kind) {
-    case "fetching":
-      return verdict("Provisioning", "False", "ImageFetching", disk.message);
-    case "failed":
-      return verdict("Provisioning", "False", disk.reason, disk.message);
-    case "refused":
-      return stalled(disk.reason, disk.message);
-  }
-};
+const withoutDisk = (disk: MissingStorage): Verdict =>
+  disk.kind === "refused"
+    ? stalled(disk.reason, disk.message)
+    : verdict("Provisioning", "False", disk.reason, disk.message);
 
 const lastExitSentence = (guest: GuestStatus): string =>
   guest.lastExit === undefined
@@ -87,11 +116,16 @@ const lastExitSentence = (guest: GuestStatus): string =>
 
 const notReady = (message: string): Verdict => verdict("Running", "False", READINESS_PROBE_FAILED, message);
 
-const runningVerdict = ({ livenessFailure }: GuestStatus, readiness: Finding | undefined): Verdict => {
+const runningVerdict = (
+  { livenessFailure }: GuestStatus,
+  [difference]: readonly StorageDifference[],
+  readiness: Finding | undefined,
+): Verdict => {
   if (livenessFailure !== undefined) {
     const message = `The guest's power is cut, since its liveness probe failed: ${livenessFailure}.`;
     return verdict("Stopping", "False", "LivenessProbeFailed", message);
   }
+  if (difference !== undefined) return verdict("Running", "False", difference.reason, difference.message);
   switch (readiness?.kind) {
     case "pending":
       return notReady("The guest runs; its readiness probe has not succeeded yet.");
@@ -102,19 +136,29 @@ const runningVerdict = ({ livenessFailure }: GuestStatus, readiness: Finding | u
   }
 };
 
-const runVerdict = ({ guest, outcome, readiness }: MachineReport): Verdict => {
-  if (guest.powerState === "Running") return runningVerdict(guest, readiness);
-  if (guest.powerState === "Paused") {
-    return verdict(
-      "Paused",
-      "False",
-      "Paused",
-      "The guest is paused; libvirt on the node did that, or a disk error.",
-    );
-  }
+const pausedVerdict = ({ pauseRequested }: GuestStatus): Verdict =>
+  verdict(
+    "Paused",
+    "False",
+    "Paused",
+    pauseRequested === true
+      ? "The guest is paused, as somebody asked; unpause it to let it go on."
+      : "The guest is paused; libvirt on the node did that, or a disk error. Unpause it to let it go on.",
+  );
+
+/** What of its storage a running guest is known not to have. */
+const storageDifferences = ({ outcome }: MachineReport): readonly StorageDifference[] =>
+  outcome.kind === "kept" ? outcome.comparison.storage : [];
+
+const runVerdict = (report: MachineReport): Verdict => {
+  const { guest, outcome, readiness } = report;
+  if (guest.powerState === "Running") return runningVerdict(guest, storageDifferences(report), readiness);
+  if (guest.powerState === "Paused") return pausedVerdict(guest);
   switch (outcome.kind) {
     case "no-disk":
       return withoutDisk(outcome.disk);
+    case "no-seed":
+      return verdict("Starting", "False", "SeedUnavailable", outcome.message);
     case "start-failed":
       return verdict(
         "Starting",
@@ -145,6 +189,15 @@ const verdictOf = (report: MachineReport): Verdict => {
   switch (goal.kind) {
     case "run":
       return runVerdict(report);
+    case "restart":
+      return verdict(
+        "Stopping",
+        "False",
+        "Restarting",
+        "The guest was asked to shut down, and is then started again.",
+      );
+    case "restore":
+      return verdict("Restoring", "False", "Restoring", "The machine is being put back to a snapshot.");
     case "stop":
       return on
         ? verdict("Stopping", "False", "Stopping", "The guest was asked to shut down.")
@@ -169,7 +222,8 @@ const verdictOf = (report: MachineReport): Verdict => {
   }
 };
 
-const storageDraft = ({ machine, generation, outcome, guest }: MachineReport): ConditionDraft | undefined => {
+const storageDraft = (report: MachineReport): ConditionDraft | undefined => {
+  const { machine, generation, outcome, guest } = report;
   const draft = (status: "True" | "False", reason: string, message: string): ConditionDraft => ({
     type: "StorageReady",
     status,
@@ -178,12 +232,11 @@ const storageDraft = ({ machine, generation, outcome, guest }: MachineReport): C
     message,
   });
   if (outcome.kind === "released") return undefined;
-  if (outcome.kind === "no-disk") {
-    const { disk } = outcome;
-    return draft("False", disk.kind === "fetching" ? "ImageFetching" : disk.reason, disk.message);
-  }
+  if (outcome.kind === "no-disk") return draft("False", outcome.disk.reason, outcome.disk.message);
+  const [difference] = storageDifferences(report);
+  if (difference !== undefined) return draft("False", difference.reason, difference.message);
   if (guest.powerState === "Running" || outcome.kind === "start-failed") {
-    return draft("True", "RootDiskReady", "The root disk is on the node.");
+    return draft("True", "DisksReady", "The disks are on the node.");
   }
   const before = findCondition(machine.status?.conditions, "StorageReady");
   return before === undefined
@@ -191,7 +244,36 @@ const storageDraft = ({ machine, generation, outcome, guest }: MachineReport): C
     : draft(before.status === "True" ? "True" : "False", before.reason, before.message);
 };
 
-const drafts = (report: MachineReport, said: Verdict): ConditionDraft[] => {
+/** Known of a guest that was compared, and else as it was said of the same run. */
+const pendingChangesOf = ({ machine, guest, outcome }: MachineReport): readonly PendingChange[] => {
+  if (outcome.kind === "kept") return outcome.comparison.pendingChanges;
+  const isSameRun = isOn(guest) && guest.startedAt === machine.status?.guest?.startedAt;
+  return isSameRun ? (machine.status?.pendingChanges ?? []) : [];
+};
+
+const MAX_PENDING_CHANGES = 32;
+
+const changeSentence = ({ path, current, desired }: PendingChange): string =>
+  `${path} (now ${current}, then ${desired})`;
+
+const restartDrafts = (changes: readonly PendingChange[], observedGeneration: number): ConditionDraft[] =>
+  changes.length === 0
+    ? []
+    : [
+        {
+          type: "RestartRequired",
+          status: "True",
+          observedGeneration,
+          reason: "PendingChanges",
+          message: `The guest gets this by a restart: ${changes.map(changeSentence).join(", ")}.`,
+        },
+      ];
+
+const drafts = (
+  report: MachineReport,
+  said: Verdict,
+  changes: readonly PendingChange[],
+): ConditionDraft[] => {
   const draft = (type: string, status: "True" | "False"): ConditionDraft => ({
     type,
     status,
@@ -204,6 +286,7 @@ const drafts = (report: MachineReport, said: Verdict): ConditionDraft[] => {
     draft("Ready", said.ready),
     ...(said.ready === "True" ? [] : [draft(said.stalled === true ? "Stalled" : "Reconciling", "True")]),
     ...(storage === undefined ? [] : [storage]),
+    ...restartDrafts(changes, report.generation),
     ...(report.outcome.kind === "released" ? [draft("Released", "True")] : []),
   ];
 };
@@ -212,6 +295,7 @@ const drafts = (report: MachineReport, said: Verdict): ConditionDraft[] => {
 export const machineStatus = (report: MachineReport) => {
   const { machine, generation, guest, now } = report;
   const said = verdictOf(report);
+  const changes = pendingChangesOf(report).slice(0, MAX_PENDING_CHANGES);
   return {
     apiVersion: apiVersionOf(virtualMachines),
     kind: virtualMachines.kind,
@@ -225,7 +309,8 @@ export const machineStatus = (report: MachineReport) => {
       observedGeneration: generation,
       printableStatus: said.printableStatus,
       guest,
-      conditions: withTransitionTimes(drafts(report, said), machine.status?.conditions, now),
+      ...(changes.length === 0 ? {} : { pendingChanges: [...changes] }),
+      conditions: withTransitionTimes(drafts(report, said, changes), machine.status?.conditions, now),
     },
   };
 };

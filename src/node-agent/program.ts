@@ -1,12 +1,12 @@
 import { join } from "node:path";
-import { hypervisors, SYSTEM_NAMESPACE } from "../api/hypervisor.ts";
-import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
+import { type Hypervisor, hypervisors, SYSTEM_NAMESPACE } from "../api/hypervisor.ts";
 import {
   createEventRecorder,
   createHealthServer,
   createHeartbeat,
   createKubeClient,
   createMetrics,
+  createRawKubeClient,
   createStore,
   type EventRecorder,
   type KubeClient,
@@ -15,6 +15,7 @@ import {
   type Metrics,
   namespaces,
   runTogether,
+  type RawKubeClient,
   sleep,
   type Store,
   systemClock,
@@ -22,17 +23,24 @@ import {
 } from "../kube/index.ts";
 import { openLibvirt } from "../libvirt/index.ts";
 import { createAgent } from "./agent.ts";
+import { createAgentServer } from "./agent-server.ts";
 import { createClusterStores } from "./cluster-stores.ts";
 import { floatingTargets } from "./desired.ts";
 import { checkClusterIdentity } from "./cluster-identity.ts";
 import type { NodeAgentConfig } from "./config.ts";
+import { createConsoles } from "./consoles/index.ts";
 import { domainEventKinds } from "./domains/index.ts";
 import { createEnforcedGroups } from "./enforced-groups.ts";
 import { createFloatingAgent } from "./floating-agent.ts";
 import { createFloatingMetrics } from "./floating-metrics.ts";
 import { createFloatingObjects, type FloatingObjects } from "./floating-objects.ts";
+import { createOpenGuestPort } from "./guest-port.ts";
+import { createGuestServices } from "./guest-services.ts";
+import { startProgram } from "./host/command.ts";
 import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
+import { imageRoutes } from "./image-routes.ts";
+import { createLifecycleMetrics } from "./lifecycle-metrics.ts";
 import {
   type AgentMetrics,
   createAgentMetrics,
@@ -40,7 +48,8 @@ import {
   registerDropMetrics,
 } from "./metrics.ts";
 import { createNodeNetwork } from "./node-network.ts";
-import { createMachineView, type MachineView } from "./report.ts";
+import { createOwnObjects, createOwnStores, type OwnObjects, type OwnStores } from "./own-objects.ts";
+import { createSeedSource } from "./seed-source.ts";
 
 const SWEEP_MS = 60_000;
 const CONSOLE_TRIM_MS = 5_000;
@@ -55,11 +64,13 @@ interface Parts {
   readonly metrics: Metrics;
   readonly agentMetrics: AgentMetrics;
   readonly client: KubeClient;
+  /** For subresources that are no objects. */
+  readonly rawClient: RawKubeClient;
   readonly host: Host;
   readonly events: EventRecorder;
-  /** The machines of this node. */
-  readonly store: Store<VirtualMachine>;
-  readonly machines: MachineView;
+  /** The objects of this node. */
+  readonly stores: OwnStores;
+  readonly objects: OwnObjects;
   /** FloatingIPs that concern this node. */
   readonly floatingObjects: FloatingObjects;
 }
@@ -75,12 +86,13 @@ export const runNodeAgent = async (
   const metrics = createMetrics({ process: true });
   const kubeConfig = loadKubeConfig(config);
   const client = createKubeClient({ kubeConfig, metrics, userAgent: "vireo-node-agent" });
+  const rawClient = createRawKubeClient({ kubeConfig, userAgent: "vireo-node-agent" });
   const libvirt = openLibvirt({ socketPath: config.libvirtSocket, events: domainEventKinds });
   libvirt.onDisconnected((err) => logger.warn({ err }, "libvirtd cannot be reached; guests are not touched"));
   const agentMetrics = createAgentMetrics(metrics);
   const host = await openHost({ config, libvirt, logger, metrics: agentMetrics, signal });
   const own = followOwn({ config, logger, metrics, client }, signal);
-  const parts: Parts = { config, logger, metrics, agentMetrics, client, host, ...own };
+  const parts: Parts = { config, logger, metrics, agentMetrics, client, rawClient, host, ...own };
   const floating = floatingAgentOf(parts);
   try {
     await runTogether(
@@ -95,7 +107,7 @@ export const runNodeAgent = async (
       signal,
     );
   } finally {
-    await Promise.all([host.close(), libvirt.close(), client.close()]);
+    await Promise.all([host.close(), libvirt.close(), client.close(), rawClient.close()]);
   }
 };
 
@@ -104,9 +116,10 @@ const prepareNode = async ({ config, host, client, logger }: Parts, signal: Abor
   const file = join(config.stateDirectory, "cluster");
   const clusterUid = await readClusterUid(client, logger, signal);
   const remembered = (await host.files.readText(file, { maxBytes: 100 }))?.trim();
-  const { disks, links, cloudInit } = host.rooms;
-  const found = await Promise.all([disks, links, cloudInit].map((room) => room.list({ signal })));
-  const holdsGuests = found.some((uids) => uids.length > 0);
+  const { volumes, links, cloudInit } = host.rooms;
+  const found = await Promise.all([volumes.disks, links, cloudInit].map((room) => room.list({ signal })));
+  // What is in a shared pool may be other nodes'.
+  const holdsGuests = found.some((things) => things.length > 0);
   if (checkClusterIdentity({ clusterUid, remembered, holdsGuests, file }) === "adopt") {
     await host.files.writeAtomically(file, `${clusterUid}\n`, { mode: 0o644 });
   }
@@ -128,11 +141,11 @@ const readClusterUid = async (client: KubeClient, logger: Logger, signal: AbortS
   }
 };
 
-/** What the loops share: the machines of this node, and a voice. */
+/** What the loops share: the objects of this node, and a voice. */
 const followOwn = (
   { config, logger, metrics, client }: Pick<Parts, "config" | "logger" | "metrics" | "client">,
   signal: AbortSignal,
-): Pick<Parts, "events" | "store" | "machines" | "floatingObjects"> => {
+): Pick<Parts, "events" | "stores" | "objects" | "floatingObjects"> => {
   const { nodeName } = config;
   const events = createEventRecorder({
     client,
@@ -142,83 +155,78 @@ const followOwn = (
     metrics,
     signal,
   });
-  const store = createStore({
-    client,
-    resource: virtualMachines,
-    fieldSelector: `status.nodeName=${nodeName}`,
-    indexes: { uid: ({ metadata }) => [metadata.uid] },
-    logger,
-    metrics,
-  });
+  const stores = createOwnStores({ nodeName, client, logger, metrics });
   const floatingObjects = createFloatingObjects({ nodeName, client, logger, metrics });
-  return { events, store, machines: createMachineView(store, client), floatingObjects };
+  return { events, stores, objects: createOwnObjects(stores, client), floatingObjects };
 };
 
-const floatingAgentOf = ({
-  config,
-  client,
-  logger,
-  metrics,
-  host,
-  events,
-  store,
-  machines,
-  floatingObjects,
-}: Parts) => {
+const floatingAgentOf = (parts: Parts) => {
+  const { config, client, logger, metrics, host, events, stores, objects, floatingObjects } = parts;
   const { nodeName } = config;
   const floating = createFloatingAgent({
     nodeName,
     client,
     objects: floatingObjects,
     floating: host.floating,
-    targets: () => (store.synced ? floatingTargets(machines.list()) : undefined),
+    targets: () => (stores.machines.synced ? floatingTargets(objects.machines.list()) : undefined),
     events,
     logger,
     metrics: createFloatingMetrics(metrics),
   });
-  store.onChange(() => floating.refresh());
+  stores.machines.onChange(() => floating.refresh());
   return floating;
 };
 
-const tasksOf = (
-  { config, logger, metrics, agentMetrics, client, host, events, store, machines, floatingObjects }: Parts,
-  signal: AbortSignal,
+/** What reports of the node are made of beside the host itself: asked when a report is made. */
+interface Reportable {
+  readonly enforced: ReturnType<typeof createEnforcedGroups>;
+  readonly server: ReturnType<typeof createAgentServer>;
+  readonly agent: ReturnType<typeof createAgent>;
+}
+
+const createReport = (
+  { config, client, logger, metrics, host }: Parts,
+  store: Store<Hypervisor>,
+  { enforced, server, agent }: Reportable,
 ) => {
-  const { nodeName } = config;
-  const ownHypervisor = createStore({
-    client,
-    resource: hypervisors,
-    fieldSelector: `metadata.name=${nodeName}`,
-    logger,
-    metrics,
-  });
-  const heartbeat = createHeartbeat({
-    client,
-    namespace: SYSTEM_NAMESPACE,
-    name: nodeName,
-    identity: nodeName,
-    logger,
-  });
   const reporter = createHypervisorReporter({
-    nodeName,
+    nodeName: config.nodeName,
     labels: config.nodeLabels,
-    store: ownHypervisor,
+    store,
     client,
-    facts: async (taskSignal) => ({
-      ...(await host.facts(taskSignal)),
+    facts: async (signal) => ({
+      ...(await host.facts(signal)),
       securityGroups: enforced.list(),
+      agentEndpoint: server.endpoint(),
+      exports: agent.exports.list(),
     }),
     logger,
     metrics,
     now,
   });
-  agentMetrics.follow(() => machines.list());
-  const cluster = createClusterStores({ client, logger, metrics });
-  const enforced = createEnforcedGroups(() => ownHypervisor.get({ name: nodeName }), now);
-  const network = createNodeNetwork(
+  return async (signal: AbortSignal): Promise<void> => {
+    const refresh = (): void => reporter.refresh();
+    const stops = [
+      host.onFactsChange(refresh),
+      enforced.onChange(refresh),
+      server.onChange(refresh),
+      agent.exports.onChange(refresh),
+      agent.onReportable(refresh),
+    ];
+    await reporter.run(signal).finally(() => stops.forEach((stop) => stop()));
+  };
+};
+
+const createNetwork = (
+  { config, logger, metrics, host, objects, floatingObjects }: Parts,
+  cluster: ReturnType<typeof createClusterStores>,
+  enforced: Reportable["enforced"],
+  signal: AbortSignal,
+) =>
+  createNodeNetwork(
     {
-      nodeName,
-      machines,
+      nodeName: config.nodeName,
+      machines: objects.machines,
       stores: cluster,
       links: host.rooms.links,
       filters: host.filters,
@@ -233,36 +241,67 @@ const tasksOf = (
     },
     signal,
   );
+
+/** The server that the api-server and other nodes reach this one by. */
+const serverTasks = (
+  { host, objects, stores }: Parts,
+  server: Reportable["server"],
+  { requests }: Reportable["agent"],
+) => {
+  const consoles = createConsoles();
+  stores.machines.onChange(({ before, after }) => {
+    if (after === undefined && before !== undefined) consoles.release(before.metadata.uid);
+  });
+  const { domains, live, images } = host.rooms;
+  return server.tasks({
+    services: createGuestServices({
+      machines: objects.machines,
+      requests,
+      domains,
+      live,
+      consoles,
+      openGuestPort: createOpenGuestPort(startProgram),
+    }),
+    routes: imageRoutes({ images, files: host.files }),
+  });
+};
+
+const tasksOf = (parts: Parts, signal: AbortSignal) => {
+  const { config, logger, metrics, agentMetrics, client, host, stores, objects } = parts;
+  const { nodeName } = config;
+  const fieldSelector = `metadata.name=${nodeName}`;
+  const ownHypervisor = createStore({ client, resource: hypervisors, fieldSelector, logger, metrics });
+  const heartbeat = createHeartbeat({
+    client,
+    namespace: SYSTEM_NAMESPACE,
+    name: nodeName,
+    identity: nodeName,
+    logger,
+  });
+  agentMetrics.follow(() => objects.machines.list());
+  const cluster = createClusterStores({ client, logger, metrics });
+  const enforced = createEnforcedGroups(() => ownHypervisor.get({ name: nodeName }), now);
+  const network = createNetwork(parts, cluster, enforced, signal);
   const agent = createAgent({
+    ...parts,
     nodeName,
-    store,
-    machines,
     rooms: host.rooms,
     network,
-    events,
-    logger,
-    metrics,
-    agentMetrics,
+    fetchSeed: createSeedSource(parts.rawClient),
+    lifecycleMetrics: createLifecycleMetrics(metrics),
     now,
     sweepMs: SWEEP_MS,
     workers: WORKERS,
   });
-
+  const server = createAgentServer({ ...parts, tunnelAddress: () => host.tunnelAddress() });
   registerDropMetrics(metrics, () => host.filters.observeDrops({ signal }));
 
   return {
-    machines: (taskSignal: AbortSignal) => store.run(taskSignal),
-    hypervisor: (taskSignal: AbortSignal) => ownHypervisor.run(taskSignal),
-    networks: (taskSignal: AbortSignal) => cluster.networks.run(taskSignal),
-    "security-groups": (taskSignal: AbortSignal) => cluster.securityGroups.run(taskSignal),
-    "address-slices": (taskSignal: AbortSignal) => cluster.addressSlices.run(taskSignal),
+    ...storeTasks({ ...stores, hypervisor: ownHypervisor, ...cluster }),
+    ...serverTasks(parts, server, agent),
     "node-network": (taskSignal: AbortSignal) => network.run(taskSignal),
     heartbeat: (taskSignal: AbortSignal) => heartbeat.run(taskSignal),
-    report: async (taskSignal: AbortSignal) => {
-      const refresh = (): void => reporter.refresh();
-      const stops = [host.onFactsChange(refresh), enforced.onChange(refresh)];
-      await reporter.run(taskSignal).finally(() => stops.forEach((stop) => stop()));
-    },
+    report: createReport(parts, ownHypervisor, { enforced, server, agent }),
     agent: (taskSignal: AbortSignal) => agent.run(taskSignal),
     acceleration: async (taskSignal: AbortSignal) => {
       await host.rooms.acceleration();
@@ -271,13 +310,19 @@ const tasksOf = (
     "console-logs": (taskSignal: AbortSignal) => trimConsoleLogs(host, logger, taskSignal),
     health: async (taskSignal: AbortSignal) => {
       const health = createHealthServer({ ...config.metrics, metrics, logger });
-      health.addReadinessCheck("machines", () => (store.synced ? undefined : "not in sync yet"));
+      health.addReadinessCheck("machines", () => (stores.machines.synced ? undefined : "not in sync yet"));
       const { port, closed } = await health.listen(taskSignal);
       logger.info({ port }, "serving /metrics, /healthz and /readyz");
       await closed;
     },
   };
 };
+
+/** One task for each store, by its name. */
+const storeTasks = (all: Readonly<Record<string, { run(signal: AbortSignal): Promise<void> }>>) =>
+  Object.fromEntries(
+    Object.entries(all).map(([name, store]) => [`store ${name}`, (signal: AbortSignal) => store.run(signal)]),
+  );
 
 const trimConsoleLogs = async (host: Host, logger: Logger, signal: AbortSignal): Promise<void> => {
   while (!signal.aborted) {

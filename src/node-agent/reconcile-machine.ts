@@ -1,53 +1,138 @@
 import { isTrue } from "../api/condition.ts";
+import type { RestorePowerState } from "../api/virtual-machine-restore.ts";
 import type { GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
-import { done, keyOf, loggerFor, type ReconcileResult, requeueAfter } from "../kube/index.ts";
-import type { AgentOptions } from "./agent.ts";
+import {
+  done,
+  type EventRecorder,
+  keyOf,
+  type Logger,
+  loggerFor,
+  type ReconcileResult,
+  requeueAfter,
+  type Store,
+} from "../kube/index.ts";
 import { announce } from "./announce.ts";
 import { type PlacedMachine, placed } from "./desired.ts";
 import { desiredProbes } from "./desired-probes.ts";
-import { type Decision, decide, isOn, observeGuest, recordStartFailure } from "./lifecycle.ts";
+import type { ObservedDomain } from "./domains/index.ts";
+import { isOn, observeGuest, recordStartFailure } from "./guest-record.ts";
+import { type GuestRequests, refusalOf } from "./guest-requests.ts";
+import { guestVolumes, mustNameVolumesFirst } from "./guest-volumes.ts";
+import { type Decision, decide, type GuestRequest, type MachineFacts, mustBeSaidFirst } from "./lifecycle.ts";
 import { type MachineReport, machineStatus, readinessSaid, type StepOutcome } from "./machine-status.ts";
+import type { AgentMetrics } from "./metrics.ts";
 import type { Finding } from "./probes/types.ts";
+import type { MachineView } from "./report.ts";
 import { isStartFailure } from "./start-failure.ts";
 import { executeStep, removeGuest, type StepContext } from "./steps.ts";
 
-/** A download announces its end; this is for the announcement that got lost. */
-const FETCH_CHECK_MS = 15_000;
+/** A download or a copy announces its end; this is for the announcement that got lost. */
+const STORAGE_CHECK_MS = 15_000;
+const SEED_RETRY_MS = 10_000;
+/** How often a guest is asked again for what it has not let go of, or could not be given. */
+const DIFFERENCE_CHECK_MS = 10_000;
+/** While the data of a deleted machine are overwritten. */
+const REMOVAL_CHECK_MS = 1_000;
+
+/** What a pass over a machine needs beside the rooms. */
+export interface MachinePassOptions {
+  readonly nodeName: string;
+  readonly store: Pick<Store<VirtualMachine>, "unreadable">;
+  readonly machines: MachineView;
+  readonly requests: GuestRequests;
+  /** What a restore that works on the machine is to leave behind; undefined when there is none. */
+  readonly restoring: (vmUid: string) => RestorePowerState | undefined;
+  readonly events: EventRecorder;
+  readonly logger: Logger;
+  readonly agentMetrics: AgentMetrics;
+  readonly now: () => Date;
+}
 
 const generationOf = ({ metadata }: VirtualMachine): number => metadata.generation ?? 0;
 
 /** Looks at one machine, takes one step, says what came of it. */
 export const reconcileMachine = async (
   uid: string,
-  options: AgentOptions,
+  options: MachinePassOptions,
   context: StepContext,
   signal: AbortSignal,
 ): Promise<ReconcileResult> => {
   const machine = options.machines.get(uid);
   if (machine === undefined) {
     context.probes.forget(uid);
+    options.requests.settle(uid, "The machine is not on this node.");
     await removeOrphan(uid, options, context, signal);
     return done;
   }
   const target = placed(machine);
   if (target === undefined || isTrue(machine.status?.conditions, "Released")) {
     context.probes.forget(uid);
+    options.requests.settle(uid, "The machine is not on this node.");
     return done;
   }
 
   const domain = await context.domains.observe(uid, { signal });
   const { liveness } = context.probes.findings(uid);
-  const decision = decide({ machine, domain, liveness, now: options.now() }, options.nodeName);
-  if (mustBeSaidFirst(machine, decision)) {
+  const facts = { machine, domain, liveness, restoring: options.restoring(uid), now: options.now() };
+  const request = heed(uid, facts, options);
+  const decision = decideOn(target, { ...facts, request }, domain, options, context);
+  if (mustBeSaidFirst(machine, decision) || mustNameVolumesFirst(machine, decision.guest)) {
     await say({ machine, decision, guest: decision.guest, outcome: { kind: "done" } }, options, signal);
   }
   // A guest that is about to begin or to end is another one afterwards.
   if (decision.step.kind !== "keep") context.probes.forget(uid);
-  const outcome = await takeStep(decision, target, options, context, signal);
-  const after = await guestAfter(decision, outcome, uid, options, context, signal);
+  const outcome = await takeStep(decision, { ...target, domain }, options, context, signal);
+  const after = await guestAfter(decision, outcome, target, options, context, signal);
   const readiness = probe(target, decision, after, options, context);
   await say({ machine, decision, guest: after, outcome, readiness }, options, signal);
+  if (request !== undefined) options.requests.settle(uid);
   return nextLook(decision, outcome);
+};
+
+/** The request that this pass heeds; one that makes no sense is answered at once. */
+const heed = (
+  uid: string,
+  facts: Pick<MachineFacts, "machine" | "domain" | "restoring">,
+  { requests }: MachinePassOptions,
+): GuestRequest | undefined => {
+  const request = requests.next(uid);
+  if (request === undefined) return undefined;
+  const refusal = refusalOf(request, facts);
+  if (refusal === undefined) return request;
+  requests.settle(uid, refusal);
+  return undefined;
+};
+
+const decideOn = (
+  target: PlacedMachine,
+  facts: MachineFacts,
+  domain: ObservedDomain | undefined,
+  { nodeName }: MachinePassOptions,
+  { volumeObjects }: StepContext,
+): Decision => {
+  const decision = decide(facts, nodeName);
+  const guest = withObserved(decision.guest, target, decision, domain, volumeObjects);
+  return { ...decision, guest };
+};
+
+/** The record of the guest with what it has been given by now. */
+const withObserved = (
+  before: GuestStatus,
+  target: PlacedMachine,
+  { goal }: Pick<Decision, "goal">,
+  domain: ObservedDomain | undefined,
+  volumes: StepContext["volumeObjects"],
+): GuestStatus => {
+  const { volumes: _, ...guest } = before;
+  const hardware = domain?.hardware;
+  const named = guestVolumes(target, { guest: before, goal, hardware, volumes });
+  return {
+    ...guest,
+    ...(hardware === undefined
+      ? {}
+      : { vcpus: hardware.vcpus.current, memoryMiB: hardware.memory.currentMiB }),
+    ...(named === undefined ? {} : { volumes: named }),
+  };
 };
 
 /** Writes the status, and tells what has changed by it. */
@@ -55,7 +140,7 @@ const say = async (
   report: Pick<MachineReport, "machine" | "guest" | "outcome" | "readiness"> & {
     readonly decision: Decision;
   },
-  { machines, events, agentMetrics, now }: AgentOptions,
+  { machines, events, agentMetrics, now }: MachinePassOptions,
   signal: AbortSignal,
 ): Promise<void> => {
   const { machine, decision, ...rest } = report;
@@ -73,31 +158,12 @@ const say = async (
   agentMetrics.machineChanged(latest, apply);
 };
 
-/**
- * What must be written down before the step is taken. The grace period and the
- * verdict of a liveness probe, because they must outlive this process. And the
- * end of a guest that is started again: who relies on the machine, such as a
- * floating address, goes elsewhere meanwhile.
- */
-const mustBeSaidFirst = ({ status }: VirtualMachine, { step, guest }: Decision): boolean => {
-  switch (step.kind) {
-    case "press-power-button":
-      return status?.guest?.shutdownRequestedAt === undefined;
-    case "cut-power":
-      return guest.livenessFailure !== undefined && status?.guest?.livenessFailure === undefined;
-    case "start":
-      return isOn(status?.guest);
-    default:
-      return false;
-  }
-};
-
 /** Has a guest that runs as wanted probed, and no other. Returns what is known of its readiness. */
 const probe = (
   target: PlacedMachine,
   { goal, step, guest: { livenessFailure } }: Decision,
   guest: GuestStatus,
-  { now }: AgentOptions,
+  { now }: MachinePassOptions,
   { probes }: StepContext,
 ): Finding | undefined => {
   const { machine } = target;
@@ -118,11 +184,11 @@ const probe = (
  */
 const removeOrphan = async (
   uid: string,
-  { store, machines, rooms, logger, agentMetrics }: AgentOptions,
+  { store, machines, logger, agentMetrics }: MachinePassOptions,
   context: StepContext,
   signal: AbortSignal,
 ): Promise<void> => {
-  if (!(await isAnywhere(uid, rooms, signal))) return;
+  if (!(await isAnywhere(uid, context, signal))) return;
   const unreadable = store.unreadable().find((object) => object.uid === uid);
   if (unreadable !== undefined) {
     logger.warn({ uid, err: unreadable.message }, "a guest is left alone: its machine cannot be read");
@@ -139,19 +205,22 @@ const removeOrphan = async (
 
 const isAnywhere = async (
   uid: string,
-  rooms: AgentOptions["rooms"],
+  { domains, volumes, cloudInit, links }: StepContext,
   signal: AbortSignal,
 ): Promise<boolean> => {
-  const { domains, disks, cloudInit, links } = rooms;
   if ((await domains.observe(uid, { signal })) !== undefined) return true;
-  const lists = await Promise.all([disks, cloudInit, links].map((room) => room.list({ signal })));
-  return lists.some((uids) => uids.includes(uid));
+  const lists = await Promise.all([cloudInit, links].map((room) => room.list({ signal })));
+  if (lists.some((uids) => uids.includes(uid))) return true;
+  const disks = await volumes.disks.list({ signal });
+  return disks.some(
+    ({ ref, state }) => ref.kind === "root" && ref.uid === uid && state !== "kept" && state !== "damaged",
+  );
 };
 
 const takeStep = async (
   { step }: Decision,
-  target: PlacedMachine,
-  options: AgentOptions,
+  target: PlacedMachine & { readonly domain: ObservedDomain | undefined },
+  options: MachinePassOptions,
   context: StepContext,
   signal: AbortSignal,
 ): Promise<StepOutcome> => {
@@ -164,33 +233,52 @@ const takeStep = async (
   }
 };
 
+/** Steps after which libvirt need not be asked again. */
+const changesNothing = ({ step }: Decision, outcome: StepOutcome): boolean => {
+  if (outcome.kind === "kept") return outcome.changes === 0;
+  return outcome.kind !== "done" || ["keep", "rest", "hold", "release"].includes(step.kind);
+};
+
 /** What is known of the guest after the step; libvirt is asked again where the step changed something. */
 const guestAfter = async (
-  { step, guest }: Decision,
+  decision: Decision,
   outcome: StepOutcome,
-  uid: string,
-  options: AgentOptions,
+  target: PlacedMachine,
+  options: MachinePassOptions,
   context: StepContext,
   signal: AbortSignal,
-) => {
+): Promise<GuestStatus> => {
+  const { step, guest } = decision;
   const at = { nodeName: options.nodeName, now: options.now() };
   if (outcome.kind === "start-failed") return recordStartFailure(guest, outcome.message, at.now);
-  if (outcome.kind !== "done" || step.kind === "keep" || step.kind === "rest") return guest;
-  const domain = await context.domains.observe(uid, { signal });
+  if (changesNothing(decision, outcome)) return guest;
+  const domain = await context.domains.observe(target.machine.metadata.uid, { signal });
   // A guest that ended at once after its start did run: its end must count.
   const between =
     step.kind === "start" && !isOn(domain) ? observeGuest(guest, { powerState: "Running" }, at) : guest;
-  return observeGuest(between, domain, at);
+  return withObserved(observeGuest(between, domain, at), target, decision, domain, context.volumeObjects);
 };
 
 const nextLook = (decision: Decision, outcome: StepOutcome): ReconcileResult => {
-  // The record of the failure says how long to wait; the next pass reads it.
-  if (outcome.kind === "start-failed") return requeueAfter(1000);
-  if (outcome.kind === "no-disk") {
-    if (outcome.disk.kind === "refused") return done;
-    return requeueAfter(outcome.disk.kind === "failed" ? outcome.disk.retryAfterMs : FETCH_CHECK_MS);
+  switch (outcome.kind) {
+    // The record of the failure says how long to wait; the next pass reads it.
+    case "start-failed":
+      return requeueAfter(1000);
+    case "no-seed":
+      return requeueAfter(SEED_RETRY_MS);
+    case "no-disk":
+      if (outcome.disk.kind === "refused") return done;
+      return requeueAfter(outcome.disk.kind === "failed" ? outcome.disk.retryAfterMs : STORAGE_CHECK_MS);
+    case "kept":
+      return outcome.comparison.storage.length === 0 ? done : requeueAfter(DIFFERENCE_CHECK_MS);
+    default:
+      return afterStep(decision, outcome);
   }
+};
+
+const afterStep = ({ step, requeueAfterMs }: Decision, outcome: StepOutcome): ReconcileResult => {
+  if (step.kind === "release" && outcome.kind !== "released") return requeueAfter(REMOVAL_CHECK_MS);
   // The lifecycle event of a cut may have come before this pass looked.
-  if (decision.step.kind === "cut-power") return requeueAfter(1000);
-  return decision.requeueAfterMs === undefined ? done : requeueAfter(decision.requeueAfterMs);
+  if (step.kind === "cut-power") return requeueAfter(1000);
+  return requeueAfterMs === undefined ? done : requeueAfter(requeueAfterMs);
 };

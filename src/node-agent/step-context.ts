@@ -1,16 +1,22 @@
 import type { AgentOptions } from "./agent.ts";
 import type { StepContext } from "./steps.ts";
+import type { StorageContext } from "./storage.ts";
 
 /** Rooms and the node's network; a machine that is being removed has left the rules already. */
 export const createStepContext = (
-  options: Pick<AgentOptions, "rooms" | "store" | "network">,
+  options: Pick<AgentOptions, "rooms" | "stores" | "objects" | "network" | "fetchSeed" | "now">,
+  storage: StorageContext & Pick<StepContext, "lookAtVolume">,
 ): StepContext => {
-  const { rooms, network } = options;
-  options.store.onChange(({ before, after }) => {
+  const { rooms, network, objects, fetchSeed, now } = options;
+  options.stores.machines.onChange(({ before, after }) => {
     if (after === undefined && before !== undefined) network.forget(before.metadata.uid);
   });
   return {
     ...rooms,
+    ...storage,
+    volumeObjects: objects.volumes,
+    fetchSeed,
+    now,
     syncNetwork: () => network.sync(),
     removeFromNetwork: (vmUid) => {
       network.leaveOut(vmUid);

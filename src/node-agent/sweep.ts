@@ -1,25 +1,38 @@
 import { sleep, systemClock } from "../kube/index.ts";
 import type { AgentOptions } from "./agent.ts";
+import { hasUnreadable } from "./agent-context.ts";
+import { isSuspect } from "./reconcile-disk.ts";
+import type { FoundDisk } from "./volumes/types.ts";
 
-/** Ways to ask for a pass over machines. */
+/** Ways to ask for a pass. */
 export interface Look {
-  readonly lookAt: (uid: string) => void;
+  readonly lookAtMachine: (uid: string) => void;
   readonly lookAtAll: () => void;
+  readonly lookAtDisk: (uid: string) => void;
 }
+
+type SweepOptions = Pick<AgentOptions, "stores" | "objects" | "rooms" | "network" | "logger" | "sweepMs">;
 
 /**
  * Regularly looks at every machine, and at everything on the host that carries
  * our mark, whether its object is still there or not.
  */
 export const sweepRegularly = async (
-  options: AgentOptions,
+  options: SweepOptions,
   look: Look,
   signal: AbortSignal,
 ): Promise<void> => {
   try {
-    await options.store.whenSynced(signal);
+    await Promise.all(
+      Object.values(options.stores).map((store: { whenSynced(signal: AbortSignal): Promise<void> }) =>
+        store.whenSynced(signal),
+      ),
+    );
+    // A predecessor may have been killed anywhere: once, all disks are looked at.
+    let isFirst = true;
     for (;;) {
-      await sweep(options, look, signal);
+      await sweep(options, look, isFirst, signal);
+      isFirst = false;
       await sleep(systemClock, options.sweepMs, signal);
     }
   } catch (error) {
@@ -27,9 +40,14 @@ export const sweepRegularly = async (
   }
 };
 
-const sweep = async (options: AgentOptions, look: Look, signal: AbortSignal) => {
-  const { store, machines, rooms, network, logger } = options;
-  const { domains, disks, cloudInit, links } = rooms;
+const sweep = async (
+  options: SweepOptions,
+  look: Look,
+  isFirst: boolean,
+  signal: AbortSignal,
+): Promise<void> => {
+  const { rooms, network, logger } = options;
+  const { domains, cloudInit, links } = rooms;
   const attempt = async (what: string, work: () => Promise<void>): Promise<void> => {
     try {
       await work();
@@ -40,15 +58,43 @@ const sweep = async (options: AgentOptions, look: Look, signal: AbortSignal) => 
   look.lookAtAll();
   await attempt("verify routes and rules", () => network.verify());
   await attempt("list the domains", async () => {
-    for (const { vmUid } of await domains.list({ signal })) look.lookAt(vmUid);
+    for (const { vmUid } of await domains.list({ signal })) look.lookAtMachine(vmUid);
   });
-  for (const room of [disks, cloudInit, links]) {
+  for (const room of [cloudInit, links]) {
     await attempt("list what is on the host", async () => {
-      for (const uid of await room.list({ signal })) look.lookAt(uid);
+      for (const uid of await room.list({ signal })) look.lookAtMachine(uid);
     });
   }
-  // The image of a machine that cannot be read is not known.
-  if (store.unreadable().length > 0) return;
-  const inUse = machines.list().flatMap(({ status }) => status?.allocation?.image?.uid ?? []);
-  await attempt("evict unused images", () => disks.evict(new Set(inUse), { signal }));
+  await attempt("list the disks", async () => {
+    const found = await rooms.volumes.disks.list({ signal });
+    for (const disk of found) lookAtFound(disk, options, look, isFirst);
+  });
+  // The images of objects that cannot be read are not known.
+  if (hasUnreadable(options)) return;
+  await attempt("give up exports of images that are gone", () => giveUpExports(options, signal));
+  await attempt("evict unused images", () => rooms.images.evict(imagesInUse(options), { signal }));
+};
+
+const lookAtFound = (disk: FoundDisk, { objects }: SweepOptions, look: Look, isFirst: boolean): void => {
+  const { ref, state } = disk;
+  if (ref.kind === "root" && state !== "kept") look.lookAtMachine(ref.uid);
+  if (isFirst || isSuspect(disk, objects)) look.lookAtDisk(ref.uid);
+};
+
+/** Of machines and Volumes of this node; and those that it has made, which others fetch from here. */
+const imagesInUse = ({ objects }: SweepOptions): ReadonlySet<string> => {
+  const machines = objects.machines.list().map(({ status }) => status?.allocation);
+  const volumes = objects.volumes.list().map(({ status }) => status?.allocation);
+  const used = [
+    ...[...machines, ...volumes].map((allocation) => allocation?.image?.uid),
+    ...machines.flatMap((allocation) => allocation?.cdroms?.map(({ uid }) => uid) ?? []),
+    ...objects.images.list().map(({ metadata }) => metadata.uid),
+  ];
+  return new Set(used.filter((uid) => uid !== undefined));
+};
+
+const giveUpExports = async ({ rooms, objects }: SweepOptions, signal: AbortSignal): Promise<void> => {
+  for (const uid of await rooms.volumes.exports.list({ signal })) {
+    if (objects.images.get(uid) === undefined) await rooms.volumes.exports.remove(uid, { signal });
+  }
 };

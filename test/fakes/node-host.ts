@@ -1,11 +1,30 @@
 import { isTrue } from "../../src/api/condition.ts";
 import type { GuestStatus, VirtualMachine } from "../../src/api/virtual-machine.ts";
 import { virtualMachines } from "../../src/api/virtual-machine.ts";
+import { type VirtualMachineRestore, virtualMachineRestores } from "../../src/api/virtual-machine-restore.ts";
+import {
+  type VirtualMachineSnapshot,
+  virtualMachineSnapshots,
+} from "../../src/api/virtual-machine-snapshot.ts";
+import { type Volume, volumes } from "../../src/api/volume.ts";
+import { createMetrics, silentLogger } from "../../src/kube/index.ts";
 import type { AgentOptions } from "../../src/node-agent/agent.ts";
-import type { ObservedDomain } from "../../src/node-agent/domains/index.ts";
+import { type Contexts, createContexts } from "../../src/node-agent/agent-context.ts";
+import type { ObservedDisk, ObservedDomain, ObservedHardware } from "../../src/node-agent/domains/index.ts";
+import { GuestOffError } from "../../src/node-agent/domains/index.ts";
+import { createGuestRequests, type GuestRequests } from "../../src/node-agent/guest-requests.ts";
+import { createLifecycleMetrics } from "../../src/node-agent/lifecycle-metrics.ts";
 import { tapName } from "../../src/node-agent/links/index.ts";
+import { createAgentMetrics } from "../../src/node-agent/metrics.ts";
 import type { GuestFindings } from "../../src/node-agent/probes/index.ts";
-import { alreadySaid, type MachineView } from "../../src/node-agent/report.ts";
+import { alreadySaid, type MachineView, ownMachineStatus } from "../../src/node-agent/report.ts";
+import { ownRestoreStatus, type RestoreStatusApply } from "../../src/node-agent/restore-status.ts";
+import type { NodeRooms } from "../../src/node-agent/rooms.ts";
+import type { FetchSeed } from "../../src/node-agent/seed-source.ts";
+import { ownSnapshotStatus, type SnapshotStatusApply } from "../../src/node-agent/snapshot-status.ts";
+import { ownVolumeStatus, type VolumeStatusApply } from "../../src/node-agent/volume-status.ts";
+import { FakeObjects } from "./node-objects.ts";
+import { FakeVolumes } from "./node-volumes.ts";
 
 /** The process died here: nothing after this line was executed. */
 export class KilledError extends Error {
@@ -18,7 +37,7 @@ export class KilledError extends Error {
  * or just after it happens; what has happened stays, as on a real host.
  */
 export class FakeNode {
-  readonly disks = new Set<string>();
+  readonly volumes = new FakeVolumes((happen) => this.#effect(happen));
   readonly seeds = new Set<string>();
   readonly taps = new Map<string, string>();
   readonly guarded = new Set<string>();
@@ -41,26 +60,32 @@ export class FakeNode {
   /** Called when an effect has happened, with its number: what others do meanwhile. */
   onEffect = (_effect: number): void => {};
 
-  readonly rooms: AgentOptions["rooms"] = {
-    disks: {
-      ensureRootDisk: ({ vmUid }) =>
-        this.#effect(() => {
-          this.disks.add(vmUid);
-          return { kind: "ready", path: "/disk", backing: { path: "/image", format: "qcow2" } };
-        }),
-      remove: (vmUid) => this.#effect(() => void this.disks.delete(vmUid)),
-      list: async () => [...this.disks],
+  /** UIDs of disks that the guests do not let go of. */
+  readonly clinging = new Set<string>();
+  /** The next start of a guest fails with this message. */
+  failStart: string | undefined;
+
+  readonly rooms: NodeRooms = {
+    images: {
+      useImage: async ({ uid }, work) => {
+        const image = { uid, path: "/image", checksum: "", format: "qcow2", virtualSizeBytes: 0 } as const;
+        return { kind: "done", result: await work(image) };
+      },
+      findImage: async () => undefined,
+      adoptImage: async () => {},
       images: () => [],
       onImageChange: () => () => {},
       evict: async () => {},
       close: async () => {},
     },
+    volumes: this.volumes.room,
     cloudInit: {
       ensureSeed: ({ vmUid }) =>
         this.#effect(() => {
           this.seeds.add(vmUid);
           return { path: "/seed" };
         }),
+      find: async (vmUid) => (this.seeds.has(vmUid) ? { path: "/seed" } : undefined),
       remove: (vmUid) => this.#effect(() => void this.seeds.delete(vmUid)),
       list: async () => [...this.seeds],
     },
@@ -85,21 +110,70 @@ export class FakeNode {
     domains: {
       list: async () => [...this.domains.values()],
       observe: async (vmUid) => this.domains.get(vmUid),
-      start: ({ vmUid }) =>
-        this.#effect(() => {
-          if (this.domains.get(vmUid)?.powerState === "Running") return;
-          this.starts += 1;
-          this.domains.set(vmUid, { vmUid, powerState: "Running" });
-        }),
+      start: (want) => this.#effect(() => this.#switchOn(want.vmUid, "Running", hardwareOf(want))),
+      restore: (want, { paused }) =>
+        this.#effect(() => this.#switchOn(want.vmUid, paused ? "Paused" : "Running", hardwareOf(want))),
       shutdown: (vmUid) => this.#effect(() => (this.deaf ? undefined : this.end(vmUid, "GuestShutdown"))),
       destroy: (vmUid) => this.#effect(() => this.end(vmUid, "Stopped")),
       remove: (vmUid) => this.#effect(() => void this.domains.delete(vmUid)),
-      restore: ({ vmUid }) =>
-        this.#effect(() => void this.domains.set(vmUid, { vmUid, powerState: "Running" })),
       askAgent: async () => "{}",
       readConsoleLog: async () => new Uint8Array(),
       trimConsoleLogs: async () => {},
       onChange: () => () => {},
+    },
+    live: {
+      attachDisk: (vmUid, { uid, bus, layers }) =>
+        this.#effect(() => {
+          const paths = layers.map(({ path }) => path);
+          this.#plug(vmUid, { kind: "disk", uid, bus, target: uid, layers: paths });
+          return "attached";
+        }),
+      attachCdrom: (vmUid, { uid, path }) =>
+        this.#effect(() => {
+          this.#plug(vmUid, { kind: "cdrom", uid, bus: "SCSI", target: uid, layers: [path] });
+          return "attached";
+        }),
+      detach: (vmUid, { uid }) =>
+        this.#effect(() => {
+          if (this.clinging.has(uid)) return "asked";
+          this.#change(vmUid, (has) => ({ ...has, disks: has.disks.filter((disk) => disk.uid !== uid) }));
+          return "gone";
+        }),
+      resizeDisk: (_vmUid, { uid, sizeMiB }) =>
+        this.#effect(() => {
+          const disk = this.volumes.disks.get(uid);
+          if (disk !== undefined) disk.sizeMiB = sizeMiB;
+        }),
+      setVcpus: (vmUid, count) =>
+        this.#effect(() => {
+          this.#change(vmUid, (has) => ({ ...has, vcpus: { ...has.vcpus, current: count } }));
+          return count;
+        }),
+      setMemory: (vmUid, memoryMiB) =>
+        this.#effect(() => {
+          const given = { currentMiB: memoryMiB, requestedMiB: memoryMiB };
+          this.#change(vmUid, (has) => ({ ...has, memory: { ...has.memory, ...given } }));
+          return memoryMiB;
+        }),
+      suspend: (vmUid) => this.#effect(() => this.#power(vmUid, "Paused")),
+      resume: (vmUid) => this.#effect(() => this.#power(vmUid, "Running")),
+      snapshot: (vmUid, { overlays, memoryPath }) =>
+        this.#effect(() => {
+          const has = this.#hardware(vmUid);
+          const disks = has.disks.map((disk) => {
+            const overlay = overlays.get(disk.uid);
+            return overlay === undefined ? disk : { ...disk, layers: [overlay, ...disk.layers] };
+          });
+          const isTaken = has.disks.some(({ uid, layers }) => overlays.get(uid) === layers[0]);
+          if (isTaken) return { kind: "already-taken" };
+          if (memoryPath !== undefined) this.volumes.memories.add(memoryPath.slice("/memory/".length));
+          this.#change(vmUid, (before) => ({ ...before, disks }));
+          return { kind: "taken", consistency: "Online" };
+        }),
+      merge: async () => ({ kind: "done" }),
+      cancelMerge: async () => {},
+      screenshot: async () => new Uint8Array(),
+      sockets: async () => ({}),
     },
     probes: {
       follow: (guest) => {
@@ -115,6 +189,101 @@ export class FakeNode {
       close: () => this.probed.clear(),
     },
     acceleration: async () => "tcg",
+  };
+
+  #switchOn(vmUid: string, powerState: "Running" | "Paused", hardware: ObservedHardware): void {
+    if (this.failStart !== undefined) throw new Error(this.failStart);
+    if (this.domains.get(vmUid)?.powerState === "Running") return;
+    this.starts += 1;
+    this.domains.set(vmUid, { vmUid, powerState, hardware });
+  }
+
+  #hardware(vmUid: string): ObservedHardware {
+    const hardware = this.domains.get(vmUid)?.hardware;
+    if (hardware === undefined) throw new GuestOffError(`guest ${vmUid} is off`);
+    return hardware;
+  }
+
+  #change(vmUid: string, change: (has: ObservedHardware) => ObservedHardware): void {
+    const domain = this.domains.get(vmUid);
+    if (domain === undefined) throw new GuestOffError(`guest ${vmUid} is off`);
+    this.domains.set(vmUid, { ...domain, hardware: change(this.#hardware(vmUid)) });
+  }
+
+  #plug(vmUid: string, disk: ObservedDisk): void {
+    this.#change(vmUid, (has) => ({
+      ...has,
+      disks: [...has.disks.filter(({ uid }) => uid !== disk.uid), disk],
+    }));
+  }
+
+  #power(vmUid: string, powerState: "Running" | "Paused"): void {
+    const domain = this.domains.get(vmUid);
+    if (domain?.hardware === undefined) throw new GuestOffError(`guest ${vmUid} is off`);
+    this.domains.set(vmUid, { ...domain, powerState });
+  }
+
+  /** What a fresh agent makes its passes with. */
+  newAgent(now: () => Date): Contexts & { readonly requests: GuestRequests } {
+    const metrics = createMetrics();
+    const requests = createGuestRequests(() => {});
+    const store = { onChange: () => () => {}, unreadable: () => [] };
+    const options: AgentOptions = {
+      nodeName: "node-1",
+      // Only asked for changes, and for what cannot be read.
+      stores: {
+        machines: store,
+        volumes: store,
+        snapshots: store,
+        restores: store,
+        images: store,
+      } as unknown as AgentOptions["stores"],
+      objects: {
+        machines: this.view,
+        volumes: this.objects.volumes.view,
+        snapshots: this.objects.snapshots.view,
+        restores: this.objects.restores.view,
+        images: { get: () => undefined, list: () => [], existsInCluster: async () => false },
+      },
+      rooms: this.rooms,
+      network: this.newNetwork(),
+      fetchSeed: this.fetchSeed,
+      events: { event: () => {}, flush: async () => {} },
+      logger: silentLogger,
+      metrics,
+      agentMetrics: createAgentMetrics(metrics),
+      lifecycleMetrics: createLifecycleMetrics(metrics),
+      now,
+      sweepMs: 60_000,
+      workers: 1,
+    };
+    const lookers = {
+      lookAtMachine: () => {},
+      lookAtVolume: () => {},
+      lookAtDisk: () => {},
+      tellReport: () => {},
+    };
+    return { ...createContexts(options, lookers, requests), requests };
+  }
+
+  /** How the API server answers when it is asked for a machine's seed. */
+  fetchSeed: FetchSeed = () => this.#effect(() => ({}));
+
+  /** Volumes, snapshots and restores of this node, as the API server has them. */
+  readonly objects = {
+    volumes: new FakeObjects<Volume, VolumeStatusApply>(volumes, ownVolumeStatus, (happen) =>
+      this.#effect(happen),
+    ),
+    snapshots: new FakeObjects<VirtualMachineSnapshot, SnapshotStatusApply>(
+      virtualMachineSnapshots,
+      ownSnapshotStatus,
+      (happen) => this.#effect(happen),
+    ),
+    restores: new FakeObjects<VirtualMachineRestore, RestoreStatusApply>(
+      virtualMachineRestores,
+      ownRestoreStatus,
+      (happen) => this.#effect(happen),
+    ),
   };
 
   /** The network of a fresh agent, which leaves no machine out yet. */
@@ -148,10 +317,11 @@ export class FakeNode {
       this.#effect(() => {
         const { machine } = this;
         if (machine === undefined || alreadySaid(machine, apply)) return;
-        const own = new Set(["Ready", "Reconciling", "Stalled", "StorageReady", "Released"]);
+        const own = new Set<string>(ownMachineStatus.conditions);
         const kept = (machine.status?.conditions ?? []).filter(({ type }) => !own.has(type));
         const conditions = [...kept, ...apply.status.conditions];
-        const status = { ...machine.status, ...apply.status, conditions };
+        const { pendingChanges: _, ...before } = machine.status ?? {};
+        const status = { ...before, ...apply.status, conditions };
         this.statusWrites += 1;
         this.machine = virtualMachines.parse({ ...machine, status });
       }),
@@ -159,7 +329,7 @@ export class FakeNode {
 
   end(vmUid: string, exit: NonNullable<ObservedDomain["exit"]>): void {
     const domain = this.domains.get(vmUid);
-    if (domain?.powerState === "Running") this.domains.set(vmUid, { vmUid, powerState: "ShutOff", exit });
+    if (domain?.hardware !== undefined) this.domains.set(vmUid, { vmUid, powerState: "ShutOff", exit });
   }
 
   get guest(): GuestStatus | undefined {
@@ -169,7 +339,7 @@ export class FakeNode {
   /** Everything that is here for machines, in words. */
   get leftovers(): readonly string[] {
     return [
-      ...[...this.disks].map(() => "disk"),
+      ...[...this.volumes.disks.values()].map(({ ref }) => (ref.kind === "root" ? "disk" : "volume")),
       ...[...this.seeds].map(() => "seed"),
       ...[...this.taps].map(() => "tap"),
       ...[...this.guarded].map(() => "rules"),
@@ -199,7 +369,7 @@ export class FakeNode {
     for (const { vmUid, powerState } of this.domains.values()) {
       if (powerState !== "Running") continue;
       const taps = [...this.taps].filter(([, owner]) => owner === vmUid).map(([tap]) => tap);
-      const isWhole = this.disks.has(vmUid) && this.seeds.has(vmUid) && taps.length > 0;
+      const isWhole = this.volumes.disks.has(vmUid) && this.seeds.has(vmUid) && taps.length > 0;
       if (!isWhole || !taps.every((tap) => this.guarded.has(tap))) {
         throw new Error(
           `guest ${vmUid} runs without ${this.guarded.size === 0 ? "rules" : "all of its parts"}`,
@@ -208,3 +378,40 @@ export class FakeNode {
     }
   }
 }
+
+/** What a guest has right after it was switched on. */
+const hardwareOf = (want: Parameters<NodeRooms["domains"]["start"]>[0]): ObservedHardware => ({
+  disks: [
+    {
+      kind: "disk",
+      uid: want.vmUid,
+      bus: "VirtIO",
+      target: "vda",
+      layers: want.rootDisk.layers.map(({ path }) => path),
+    },
+    ...want.volumes.map(({ uid, bus, layers }) => ({
+      kind: "disk" as const,
+      uid,
+      bus,
+      target: uid,
+      layers: layers.map(({ path }) => path),
+    })),
+    ...want.cdroms.map(({ uid, path }) => ({
+      kind: "cdrom" as const,
+      uid,
+      bus: "SCSI" as const,
+      target: uid,
+      layers: [path],
+    })),
+  ],
+  interfaces: want.interfaces.map(({ tap, macAddress }) => ({ tap, macAddress })),
+  vcpus: { current: want.vcpus, maximum: want.maxVcpus ?? want.vcpus },
+  memory: {
+    initialMiB: want.memoryMiB,
+    currentMiB: want.memoryMiB,
+    requestedMiB: want.memoryMiB,
+    maximumMiB: want.maxMemoryMiB ?? want.memoryMiB,
+    blockMiB: 2,
+  },
+  settings: undefined,
+});

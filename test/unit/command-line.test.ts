@@ -36,6 +36,7 @@ describe("vireo node-agent", () => {
         nodeName: "node-1",
         stateDirectory: "/var/lib/vireo",
         importDirectory: undefined,
+        storagePools: [],
         libvirtSocket: "/run/libvirt/libvirt-sock",
         zone: undefined,
         nodeLabels: {},
@@ -58,6 +59,9 @@ describe("vireo node-agent", () => {
       "--node-name=node-1",
       "--state-directory=/state",
       "--import-directory=/import",
+      "--storage-pool=fast=/fast",
+      "--storage-pool=nfs=/a=b,shared,wipe=zero",
+      "--storage-pool=local=/state,wipe=discard",
       "--libvirt-socket=/sock",
       "--zone=north",
       "--node-labels=example.com/disk=fast,gpu=",
@@ -75,6 +79,11 @@ describe("vireo node-agent", () => {
       config: {
         stateDirectory: "/state",
         importDirectory: "/import",
+        storagePools: [
+          { name: "fast", path: "/fast", shared: false, wipe: "None" },
+          { name: "nfs", path: "/a=b", shared: true, wipe: "Zero" },
+          { name: "local", path: "/state", shared: false, wipe: "Discard" },
+        ],
         libvirtSocket: "/sock",
         zone: "north",
         nodeLabels: { "example.com/disk": "fast", gpu: "" },
@@ -135,6 +144,22 @@ describe("vireo refuses", () => {
       "a path that depends on where it stands",
       ["node-agent", "--node-name=a", "--state-directory=x"],
       "is not an absolute path",
+    ],
+    ...[
+      ["a pool with a name that is none", "Fast=/x"],
+      ["a pool without an absolute path", "fast=x"],
+      ["a pool with a word that it does not know", "fast=/x,quick"],
+      ["a pool that is wiped in two ways", "fast=/x,wipe=zero,wipe=none"],
+      ["a local pool that is not the state directory", "local=/x"],
+    ].map(([what = "", pool = ""]): [string, string[], string] => [
+      what,
+      ["node-agent", "--node-name=a", `--storage-pool=${pool}`],
+      "--storage-pool: ",
+    ]),
+    [
+      "two pools of one name",
+      ["node-agent", "--node-name=a", "--storage-pool=a=/x", "--storage-pool=a=/y"],
+      "a pool of a name of its own",
     ],
     [
       "labels that are none",

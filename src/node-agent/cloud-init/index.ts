@@ -4,12 +4,14 @@ import type { Files } from "../host/files.ts";
 import { isUid, uidPath } from "../host/paths.ts";
 import { buildSeed, readSeedMark } from "./driver.ts";
 import { renderSeed, seedDigest } from "./render.ts";
-import type { CloudInitOptions, Seed } from "./types.ts";
+import type { CloudInitOptions, Seed, SeedImage } from "./types.ts";
 
 /** The seed images that tell guests who they are. All verbs are idempotent. */
 export interface CloudInit {
   /** Makes the machine's NoCloud seed; leaves the file alone when it already says the same. */
-  ensureSeed(want: Seed, options: CloudInitOptions): Promise<{ readonly path: string }>;
+  ensureSeed(want: Seed, options: CloudInitOptions): Promise<SeedImage>;
+  /** The machine's seed; undefined when there is none, or none that is whole. */
+  find(vmUid: string, options: CloudInitOptions): Promise<SeedImage | undefined>;
   /** Deletes the machine's seed, and what is half-made of it. No-op when there is none. */
   remove(vmUid: string, options: CloudInitOptions): Promise<void>;
   /** UIDs of the machines that have anything here, finished or not. */
@@ -40,6 +42,12 @@ export const createCloudInit = ({ stateDirectory, run, files }: CloudInitSetting
       const workDirectory = uidPath(seeds, want.vmUid, "new");
       await buildSeed({ run, files }, { path, workDirectory, documents, digest, signal });
       return { path };
+    },
+
+    async find(vmUid, { signal }) {
+      signal.throwIfAborted();
+      const path = uidPath(seeds, vmUid, "seed.iso");
+      return (await readSeedMark(files, path)) === undefined ? undefined : { path };
     },
 
     async remove(vmUid, { signal }) {

@@ -71,7 +71,7 @@ const networkConfig = (interfaces: readonly AllocatedInterface[]): string =>
 export const renderSeed = (seed: Seed): SeedDocuments => ({
   "meta-data": metaData(seed),
   "user-data": seed.userData ?? EMPTY_CLOUD_CONFIG,
-  "network-config": networkConfig(seed.interfaces),
+  "network-config": seed.networkData ?? networkConfig(seed.interfaces),
 });
 
 /** SHA-256 in hex of all documents: equal exactly when the seeds say the same. */

@@ -9,9 +9,16 @@ export interface Seed {
   readonly sshPublicKeys: readonly string[];
   /** The user's own user-data, handed on byte for byte. Without it the guest gets an empty cloud-config. */
   readonly userData?: string;
+  /** The user's own network configuration, handed on byte for byte. Without it the guest gets that of its interfaces. */
+  readonly networkData?: string;
   readonly interfaces: readonly AllocatedInterface[];
 }
 
 export interface CloudInitOptions {
   readonly signal: AbortSignal;
+}
+
+/** A seed that is there, as a whole. */
+export interface SeedImage {
+  readonly path: string;
 }

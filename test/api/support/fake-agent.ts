@@ -87,7 +87,8 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
   );
 
   const sayNode = async (hypervisor: Hypervisor): Promise<void> => {
-    const facts = { ...nodeFacts(options), securityGroups: enforced.list() };
+    const nothing = { exports: [], storagePools: [], retainedVolumes: [], tpm: false };
+    const facts = { ...nothing, ...nodeFacts(options), securityGroups: enforced.list() };
     const apply = hypervisorStatus(hypervisor, facts, new Date());
     await client.applyStatus(hypervisors, apply, writing);
   };

@@ -19,6 +19,10 @@ const facts: NodeFacts = {
   libvirtConnected: true,
   versions: { libvirt: "9.0.0", hypervisor: "7.2.0", agent: "0.1.0" },
   images: [],
+  exports: [],
+  storagePools: [],
+  retainedVolumes: [],
+  tpm: true,
   tunnelAddress: "192.0.2.11",
   securityGroups: [],
 };

@@ -1,57 +1,22 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import type {
-  ExitReason,
-  GuestStatus,
-  RunStrategy,
-  VirtualMachine,
-} from "../../../src/api/virtual-machine.ts";
-import type { ObservedDomain } from "../../../src/node-agent/domains/types.ts";
-import {
-  decide,
-  observeGuest,
-  recordStartFailure,
-  restartDelayMs,
-} from "../../../src/node-agent/lifecycle.ts";
+import type { ExitReason, GuestStatus, VirtualMachine } from "../../../src/api/virtual-machine.ts";
+import { observeGuest, recordStartFailure, restartDelayMs } from "../../../src/node-agent/guest-record.ts";
+import { decide } from "../../../src/node-agent/lifecycle.ts";
 import { machineWith } from "./machines.ts";
-
-const nodeName = "node-1";
-const now = new Date("2026-01-01T12:00:00Z");
-const secondsAgo = (seconds: number): string =>
-  new Date(now.getTime() - seconds * 1000).toISOString().replace(".000", "");
-
-const on: ObservedDomain = { vmUid: "uid", powerState: "Running" };
-const off = (exit?: ExitReason): ObservedDomain => ({
-  vmUid: "uid",
-  powerState: "ShutOff",
-  ...(exit === undefined ? {} : { exit }),
-});
-
-const guest = (fields: Partial<GuestStatus>): GuestStatus => ({
+import {
+  type Case,
+  decideCase,
+  ended,
+  guest,
+  machineOf,
   nodeName,
-  powerState: "ShutOff",
-  restarts: 0,
-  ...fields,
-});
-const running = guest({ powerState: "Running", startedAt: secondsAgo(60) });
-const ended = (reason: ExitReason, seconds: number, restarts = 0): GuestStatus =>
-  guest({ startedAt: secondsAgo(seconds + 5), restarts, lastExit: { reason, at: secondsAgo(seconds) } });
-
-interface Case {
-  readonly strategy: RunStrategy;
-  readonly guest?: GuestStatus;
-  readonly domain?: ObservedDomain;
-  readonly deleting?: boolean;
-  readonly grace?: number;
-  readonly step: string;
-}
-
-const machineOf = ({ strategy, guest: before, deleting, grace }: Case): VirtualMachine =>
-  machineWith({
-    spec: { runStrategy: strategy, terminationGracePeriodSeconds: grace ?? 60 },
-    metadata: deleting === true ? { deletionTimestamp: secondsAgo(1) } : {},
-    status: before === undefined ? {} : { guest: before },
-  });
+  now,
+  off,
+  on,
+  running,
+  secondsAgo,
+} from "./situations.ts";
 
 const cases: readonly (readonly [string, Case])[] = [
   ["a new machine is started", { strategy: "Always", step: "start" }],
@@ -155,8 +120,7 @@ const cases: readonly (readonly [string, Case])[] = [
 
 describe("decide", () => {
   test.each(cases)("%s", (_sentence, given) => {
-    const decision = decide({ machine: machineOf(given), domain: given.domain, now }, nodeName);
-    expect(decision.step.kind).toBe(given.step);
+    expect(decideCase(given).step.kind).toBe(given.step);
   });
 
   test("the wait for a restart is asked for again when it is over", () => {
@@ -207,6 +171,12 @@ describe("observeGuest", () => {
   test("a long run makes the record clean", () => {
     const stable = guest({ powerState: "Running", restarts: 5, startedAt: secondsAgo(601) });
     expect(observeGuest(stable, off("Crashed"), at).restarts).toBe(0);
+  });
+
+  test("what a run had is gone with it", () => {
+    const before: GuestStatus = { ...running, pauseRequested: true, vcpus: 2, memoryMiB: 512 };
+    const after = observeGuest(before, off("Crashed"), at);
+    for (const field of ["pauseRequested", "vcpus", "memoryMiB"]) expect(after).not.toHaveProperty(field);
   });
 
   test("seeing the same again changes nothing", () => {

@@ -14,7 +14,10 @@ const on: GuestStatus = { ...off, powerState: "Running", startedAt: "2026-01-01T
 const run: Goal = { kind: "run" };
 const done: StepOutcome = { kind: "done" };
 
-const fetching: StepOutcome = { kind: "no-disk", disk: { kind: "fetching", message: "on its way" } };
+const fetching: StepOutcome = {
+  kind: "no-disk",
+  disk: { kind: "waiting", reason: "ImageFetching", message: "on its way" },
+};
 const refused: StepOutcome = {
   kind: "no-disk",
   disk: { kind: "refused", reason: "BackingFile", message: "it names a backing file" },

@@ -3,11 +3,7 @@ import fc from "fast-check";
 import { findCondition, isTrue } from "../../../src/api/condition.ts";
 import { readinessProbe } from "../../../src/api/probe.ts";
 import type { RunStrategy } from "../../../src/api/virtual-machine.ts";
-import { createMetrics, silentLogger } from "../../../src/kube/index.ts";
-import type { AgentOptions } from "../../../src/node-agent/agent.ts";
-import { createAgentMetrics } from "../../../src/node-agent/metrics.ts";
 import { reconcileMachine } from "../../../src/node-agent/reconcile-machine.ts";
-import { createStepContext } from "../../../src/node-agent/step-context.ts";
 import { FakeNode, KilledError } from "../../fakes/node-host.ts";
 import { machineWith } from "./machines.ts";
 
@@ -58,22 +54,8 @@ class World {
   #newAgent() {
     const life = new AbortController();
     this.node.onKill = () => life.abort(new KilledError());
-    const metrics = createMetrics();
-    const options = {
-      nodeName: "node-1",
-      store: { onChange: () => () => {}, unreadable: () => [] } as unknown as AgentOptions["store"],
-      machines: this.node.view,
-      rooms: this.node.rooms,
-      network: this.node.newNetwork(),
-      events: { event: () => {}, flush: async () => {} },
-      logger: silentLogger,
-      metrics,
-      agentMetrics: createAgentMetrics(metrics),
-      now: () => this.now,
-      sweepMs: 60_000,
-      workers: 1,
-    };
-    return { options, context: createStepContext(options), signal: life.signal };
+    const { machine, steps } = this.node.newAgent(() => this.now);
+    return { options: machine, context: steps, signal: life.signal };
   }
 
   change(spec: { runStrategy: RunStrategy }): void {
@@ -112,7 +94,7 @@ const live = async (world: World): Promise<void> => {
   await world.settle();
   isEqual({ ready: world.isReady, power: node.guest?.powerState }, { ready: true, power: "ShutOff" });
   isEqual(node.guest?.lastExit?.reason, "Stopped");
-  isEqual([...node.disks], [uid]);
+  isEqual([...node.volumes.disks.keys()], [uid]);
   isEqual([...node.taps], []);
 
   world.change({ runStrategy: "Always" });

@@ -1,0 +1,100 @@
+import type { Logger } from "../kube/index.ts";
+import { done, type ReconcileResult, requeueAfter } from "../kube/index.ts";
+import type { Disks } from "./disks/index.ts";
+import { type MergeContext, mergeDisk } from "./merge-disk.ts";
+import type { OwnObjects } from "./own-objects.ts";
+import type { Volumes } from "./volumes/index.ts";
+import type { FoundDisk } from "./volumes/types.ts";
+
+const CHECK_MS = 1_000;
+const WAIT_MS = 5_000;
+
+export interface DiskContext extends MergeContext {
+  readonly volumes: Pick<Volumes, "disks" | "snapshots" | "merges">;
+  readonly images: Pick<Disks, "findImage">;
+  readonly objects: OwnObjects;
+  /** Names objects of this node that exist and cannot be read: what they need is not known. */
+  readonly hasUnreadable: () => boolean;
+  readonly logger: Logger;
+}
+
+interface Options {
+  readonly signal: AbortSignal;
+}
+
+/** The objects of this node by which a frozen layer may be needed. */
+const kinds = ["snapshots", "volumes", "machines", "images"] as const;
+
+/**
+ * Whether somebody needs what goes by this UID in a disk: a snapshot, or the
+ * copy of the disk that becomes a machine's root disk, a Volume or an Image.
+ * What is unknown here is asked of the API server before it counts for nobody's.
+ */
+const isNeeded = async (uid: string, context: DiskContext, options: Options): Promise<boolean> => {
+  const { objects, images, volumes } = context;
+  if (objects.snapshots.get(uid) !== undefined) return true;
+  const volume = objects.volumes.get(uid);
+  if (volume !== undefined) return volume.status?.sizeMiB === undefined;
+  if (objects.machines.get(uid) !== undefined) {
+    const root = await volumes.disks.locate("root", uid, options);
+    return root === undefined || (await volumes.disks.find(root, options)) === undefined;
+  }
+  if (objects.images.get(uid) !== undefined) return (await images.findImage(uid)) === undefined;
+  for (const kind of kinds) if (await objects[kind].existsInCluster(uid, options)) return true;
+  return false;
+};
+
+/** Whether a sweep has to have a look: layers that nobody may need, or a Volume's disk without its object. */
+export const isSuspect = ({ ref, state, snapshots, pending, retained }: FoundDisk, objects: OwnObjects) =>
+  state !== "damaged" &&
+  (pending?.kind === "merge" ||
+    snapshots.some(({ uid }) => objects.snapshots.get(uid) === undefined) ||
+    (ref.kind === "volume" && retained === undefined && objects.volumes.get(ref.uid) === undefined));
+
+/** The disk of a Volume that exists nowhere: its object went while no agent looked. */
+const isOrphan = async ({ ref, retained }: FoundDisk, { objects }: DiskContext, options: Options) =>
+  ref.kind === "volume" &&
+  retained === undefined &&
+  objects.volumes.get(ref.uid) === undefined &&
+  !(await objects.volumes.existsInCluster(ref.uid, options));
+
+/** Of the disks that go by this UID: what nobody needs goes, and layers become as few as can be. */
+export const reconcileDisk = async (
+  uid: string,
+  context: DiskContext,
+  options: Options,
+): Promise<ReconcileResult> => {
+  if (context.hasUnreadable()) return done;
+  const all = await context.volumes.disks.list(options);
+  const found = all.filter(({ ref, state }) => ref.uid === uid && state !== "damaged");
+  const results = [];
+  for (const disk of found) results.push(await tidy(disk, context, options));
+  return results.find(({ kind }) => kind === "requeue-after") ?? done;
+};
+
+const tidy = async (disk: FoundDisk, context: DiskContext, options: Options): Promise<ReconcileResult> => {
+  const { ref, snapshots } = disk;
+  const { volumes, logger } = context;
+  for (const { uid } of snapshots) {
+    if (await isNeeded(uid, context, options)) continue;
+    logger.info({ disk: ref.uid, snapshot: uid }, "gives up a frozen state of a disk that nobody needs");
+    await volumes.snapshots.discard(uid, [ref], options);
+  }
+  if (await isOrphan(disk, context, options)) {
+    logger.info({ volume: ref.uid }, "removes what was left of a Volume that no longer exists");
+    const outcome = await volumes.disks.remove(ref, options);
+    if (outcome.kind === "working") return requeueAfter(CHECK_MS);
+  }
+  if (disk.state === "unfinished" || disk.retained !== undefined) return done;
+  const progress = await mergeDisk(ref, context, options);
+  switch (progress.kind) {
+    case "done":
+      return done;
+    case "working":
+      return requeueAfter(CHECK_MS);
+    case "waiting":
+      return requeueAfter(WAIT_MS);
+    case "failed":
+      return requeueAfter(progress.retryAfterMs);
+  }
+};

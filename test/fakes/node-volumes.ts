@@ -1,0 +1,221 @@
+import { DiskStateError, type Volumes } from "../../src/node-agent/volumes/index.ts";
+import type {
+  DiskChain,
+  DiskRef,
+  FoundDisk,
+  MergeOutcome,
+  RestoreState,
+} from "../../src/node-agent/volumes/types.ts";
+
+/** Something happens on the host; whoever makes it happen may be killed just before or just after. */
+export type Effect = <T>(happen: () => T) => Promise<T>;
+
+interface FakeDisk {
+  readonly ref: DiskRef;
+  sizeMiB: number;
+  /** Names of its layers, the head last. */
+  layers: string[];
+  /** Snapshots with the layer that each has frozen. */
+  snapshots: Map<string, { readonly layer: string; readonly hasMemory: boolean }>;
+  freezing: string | undefined;
+  restore: { readonly uid: string; readonly layer: string; state: RestoreState } | undefined;
+  isRemoved: boolean;
+}
+
+const MiB = 2 ** 20;
+
+/** The room of disks in memory: layers are names, and a merge is done at once. */
+export class FakeVolumes {
+  readonly disks = new Map<string, FakeDisk>();
+  /** Who has asked for disks that are copies: they are made when `finishCopies` is called. */
+  readonly copying = new Set<string>();
+  copiesTakeTime = false;
+  readonly #effect: Effect;
+
+  constructor(effect: Effect) {
+    this.#effect = effect;
+  }
+
+  /** The layers of a disk from the first one to the head, in words. */
+  layersOf(uid: string): readonly string[] {
+    return this.disks.get(uid)?.layers ?? [];
+  }
+
+  finishCopies(): void {
+    this.copiesTakeTime = false;
+  }
+
+  /** What the guest writes of each disk. */
+  headOf(uid: string): string {
+    return `/${uid}/${this.disks.get(uid)?.layers.at(-1)}`;
+  }
+
+  #require({ uid }: DiskRef): FakeDisk {
+    const disk = this.disks.get(uid);
+    if (disk === undefined) throw new DiskStateError(`there is no disk ${uid}`);
+    return disk;
+  }
+
+  #chain(disk: FakeDisk): DiskChain {
+    const [head = "", ...below] = disk.layers.map((name) => `/${disk.ref.uid}/${name}`).toReversed();
+    const backing = below.map((path) => ({ path, format: "qcow2" as const, isImage: false }));
+    return { ref: disk.ref, path: head, backing, virtualSizeBytes: disk.sizeMiB * MiB };
+  }
+
+  /** Layers that neither the head nor a snapshot needs go; of a removed disk the head goes too. */
+  #merge(disk: FakeDisk): MergeOutcome {
+    const frozen = new Set([...disk.snapshots.values()].map(({ layer }) => layer));
+    const head = disk.layers.at(-1);
+    disk.layers = disk.layers.filter(
+      (layer) => frozen.has(layer) || (layer === head && !disk.isRemoved) || layer === disk.freezing,
+    );
+    if (disk.layers.length > 0) return { kind: "clean" };
+    this.disks.delete(disk.ref.uid);
+    return { kind: "gone" };
+  }
+
+  readonly room: Volumes = {
+    pools: async () => [],
+    disks: {
+      ensure: ({ ref, sizeMiB, source }) =>
+        this.#effect(() => {
+          const found = this.disks.get(ref.uid);
+          if (found !== undefined) return { kind: "ready", chain: this.#chain(found) };
+          if (source.kind === "snapshot" && this.copiesTakeTime) {
+            return { kind: "working", progressPercent: 50 };
+          }
+          const disk: FakeDisk = {
+            ref,
+            sizeMiB,
+            layers: ["base"],
+            snapshots: new Map(),
+            freezing: undefined,
+            restore: undefined,
+            isRemoved: false,
+          };
+          this.disks.set(ref.uid, disk);
+          return { kind: "ready", chain: this.#chain(disk) };
+        }),
+      find: async ({ uid }) => {
+        const disk = this.disks.get(uid);
+        return disk === undefined || disk.isRemoved ? undefined : this.#chain(disk);
+      },
+      locate: async (_kind, uid) => this.disks.get(uid)?.ref,
+      grow: (ref, sizeMiB) => this.#effect(() => void (this.#require(ref).sizeMiB = sizeMiB)),
+      remove: ({ uid }) =>
+        this.#effect(() => {
+          const disk = this.disks.get(uid);
+          if (disk === undefined) return { kind: "gone" };
+          disk.isRemoved = true;
+          return this.#merge(disk).kind === "gone"
+            ? { kind: "gone" }
+            : { kind: "kept", snapshotUids: [...disk.snapshots.keys()] };
+        }),
+      retain: async () => {},
+      adopt: async () => ({ kind: "refused", message: "the fake keeps nothing" }),
+      list: async () =>
+        [...this.disks.values()].map((disk): FoundDisk => ({
+          ref: disk.ref,
+          state: disk.isRemoved ? "kept" : "ready",
+          snapshots: [...disk.snapshots].map(([uid, { hasMemory }]) => ({
+            uid,
+            virtualSizeBytes: disk.sizeMiB * MiB,
+            usedBytes: 1,
+            memoryBytes: hasMemory ? 1 : 0,
+          })),
+          usedBytes: 1,
+        })),
+    },
+    snapshots: {
+      prepare: ({ snapshotUid, disks, withMemory }) =>
+        this.#effect(() => {
+          const freezing = disks.map((ref) => {
+            const disk = this.#require(ref);
+            disk.freezing = snapshotUid;
+            return { ref, path: this.headOf(ref.uid), overlayPath: `/${ref.uid}/${snapshotUid}` };
+          });
+          return { disks: freezing, ...(withMemory ? { memoryPath: `/memory/${snapshotUid}` } : {}) };
+        }),
+      commit: (snapshotUid, disks) =>
+        this.#effect(() => {
+          for (const ref of disks) {
+            const disk = this.#require(ref);
+            if (disk.snapshots.has(snapshotUid)) continue;
+            const layer = disk.layers.at(-1) ?? "";
+            disk.snapshots.set(snapshotUid, { layer, hasMemory: this.memories.has(snapshotUid) });
+            disk.layers.push(snapshotUid);
+            disk.freezing = undefined;
+          }
+        }),
+      undo: (_snapshotUid, disks) =>
+        this.#effect(() => {
+          for (const ref of disks) this.#require(ref).freezing = undefined;
+        }),
+      find: async (snapshotUid, disks) => {
+        const all = disks.map((ref) => this.#require(ref));
+        if (all.every(({ snapshots }) => snapshots.has(snapshotUid))) return "committed";
+        return all.some(({ freezing }) => freezing === snapshotUid) ? "prepared" : "none";
+      },
+      memoryPath: async (snapshotUid) =>
+        this.memories.has(snapshotUid) ? `/memory/${snapshotUid}` : undefined,
+      discard: (snapshotUid, disks) =>
+        this.#effect(() => {
+          for (const ref of disks) this.disks.get(ref.uid)?.snapshots.delete(snapshotUid);
+          this.memories.delete(snapshotUid);
+        }),
+    },
+    restores: {
+      prepare: ({ restoreUid, snapshotUid, disks }) =>
+        this.#effect(() => {
+          for (const ref of disks) {
+            const disk = this.#require(ref);
+            const frozen = disk.snapshots.get(snapshotUid);
+            if (frozen === undefined) throw new DiskStateError(`there is no snapshot ${snapshotUid}`);
+            disk.restore ??= { uid: restoreUid, layer: frozen.layer, state: "prepared" };
+          }
+        }),
+      switch: (restoreUid, disks) =>
+        this.#effect(() => {
+          for (const { restore } of disks.map((ref) => this.#require(ref))) {
+            if (restore?.uid === restoreUid) restore.state = "switched";
+          }
+        }),
+      undo: (restoreUid, disks) =>
+        this.#effect(() => {
+          for (const disk of disks.map((ref) => this.#require(ref))) {
+            if (disk.restore?.uid === restoreUid) disk.restore = undefined;
+          }
+        }),
+      finish: (restoreUid, disks) =>
+        this.#effect(() => {
+          for (const disk of disks.map((ref) => this.#require(ref))) {
+            const { restore } = disk;
+            if (restore?.uid !== restoreUid) continue;
+            disk.layers = [...disk.layers.slice(0, disk.layers.indexOf(restore.layer) + 1), restoreUid];
+            disk.restore = undefined;
+          }
+        }),
+      find: async (restoreUid, disks) =>
+        disks.map((ref) => this.disks.get(ref.uid)?.restore).find((one) => one?.uid === restoreUid)?.state,
+    },
+    merges: {
+      advance: ({ uid }) =>
+        this.#effect((): MergeOutcome => {
+          const disk = this.disks.get(uid);
+          return disk === undefined ? { kind: "gone" } : this.#merge(disk);
+        }),
+      abandon: async () => {},
+    },
+    exports: {
+      ensure: async () => ({ kind: "working", progressPercent: 0 }),
+      remove: async () => {},
+      list: async () => [],
+    },
+    imagesInUse: async () => new Set<string>(),
+    onChange: () => () => {},
+    close: async () => {},
+  };
+
+  /** Snapshots that have the guest's memory. */
+  readonly memories = new Set<string>();
+}
