@@ -140,6 +140,65 @@ describe("A hundred machines at once", () => {
   });
 });
 
+describe("Machines that want the same", () => {
+  const conditionOf = ({ status }: VirtualMachine, type: string) =>
+    status?.conditions?.find((condition) => condition.type === type);
+
+  test("address get it one after the other, as the one before goes", async () => {
+    put(server, hypervisors, node("a", 40));
+    for (let index = 0; index < 12; index += 1) {
+      const networks = [{ name: "lan", address: "10.0.0.9", allowedAddresses: [] }];
+      put(server, virtualMachines, machineWith({ networks }, { name: `vm-${index}` }));
+    }
+    countWrites();
+    start({ lag: unevenLag() });
+    const isTold = (machine: VirtualMachine): boolean =>
+      conditionOf(machine, "NetworkReady")?.reason === "AddressTaken";
+    for (let left = 12; left > 0; left -= 1) {
+      const [holder, ...others] = await waitFor(`one of ${left} placed, the others told`, () => {
+        const machines = machinesOf(server);
+        const placed = machines.filter(isPlaced);
+        if (machines.length !== left || placed.length !== 1 || machines.filter(isTold).length !== left - 1)
+          throw new Error(`${placed.length} of ${machines.length} placed`);
+        return placed;
+      });
+      expect(others).toEqual([]);
+      if (holder === undefined) throw new Error("nobody has it");
+      expect(holder.status?.allocation?.interfaces[0]?.address).toBe("10.0.0.9");
+      remove(server, holder);
+      release(server, holder);
+    }
+  });
+
+  test("room on their node are given what there is, over stale stores, in one write each", async () => {
+    const nodes = [node("a", 15)];
+    for (const each of nodes) put(server, hypervisors, each);
+    makeMachines(10);
+    start({ lag: unevenLag() });
+    const machines = await untilSettled(10);
+    countWrites();
+    for (const { metadata } of machines)
+      server.objects.patch(
+        { collection: "vireo.dev/v1alpha1/virtualmachines", namespace: "default", name: metadata.name },
+        { spec: { vcpus: 2 } },
+        undefined,
+        "tester",
+      );
+    const after = await waitFor("five larger, five told", () => {
+      const found = machinesOf(server);
+      const larger = found.filter(({ status }) => status?.allocation?.flavor.vcpus === 2);
+      const told = found.filter(
+        (machine) => conditionOf(machine, "ResizePending")?.reason === "InsufficientCapacity",
+      );
+      if (larger.length !== 5 || told.length !== 5) throw new Error(`${larger.length}, ${told.length}`);
+      return found;
+    });
+    expect(findDoubles(after, nodes)).toEqual([]);
+    // The change of the spec, and what the controller says of it.
+    expect(after.map(({ metadata }) => writes.get(metadata.name))).toEqual(after.map(() => 2));
+  });
+});
+
 describe("A controller that dies", () => {
   test.each(["before", "after"] as const)(
     "%s any of its writes leaves nothing that the next cannot finish",
