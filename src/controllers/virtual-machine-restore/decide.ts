@@ -68,20 +68,24 @@ const decideAcceptance = (facts: RestoreFacts, now: Date): RestoreDecision => {
   };
 };
 
-/** Deleted or not, what a node has begun it brings to an end. */
+/**
+ * Deleted or not, what a node has begun it brings to an end. From then on the
+ * status is what a fresh agent goes on from: nothing is said in it for a node
+ * that does not answer; the machine's status tells.
+ */
 const decideCustody = (facts: RestoreFacts, now: Date): readonly RestoreStep[] => {
   const { restore, machine, hypervisor } = facts;
   const { machineUid, snapshotUid } = restore.status ?? {};
   const nodeName = machine?.status?.nodeName ?? restore.status?.nodeName ?? "";
   if (hypervisor === undefined && restore.metadata.deletionTimestamp !== undefined)
     return abandon(facts, nodeName);
-  const voice = silenceOf<RestorePhase>(
-    { nodeName, hypervisor },
-    {
-      whenSilent: "It goes on when the node is back.",
-      whenGone: "What became of it is not known. Delete the restore.",
-    },
-  );
+  const voice =
+    restore.status?.phase === "InProgress"
+      ? undefined
+      : silenceOf<RestorePhase>(
+          { nodeName, hypervisor },
+          { whenSilent: "It begins when the node is back.", whenGone: "Delete the restore." },
+        );
   return [
     ...holdFinalizer(restore, RESTORE_FINALIZER),
     ...tell(facts, { nodeName, machineUid, snapshotUid, voice }, now),

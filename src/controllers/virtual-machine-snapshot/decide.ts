@@ -1,12 +1,23 @@
 import { findCondition, isTrue } from "../../api/condition.ts";
-import { SNAPSHOT_FINALIZER, type SnapshotPhase } from "../../api/virtual-machine-snapshot.ts";
+import {
+  SNAPSHOT_FINALIZER,
+  type SnapshotPhase,
+  type VirtualMachineSnapshot,
+} from "../../api/virtual-machine-snapshot.ts";
 import { PATIENCE_MS } from "../acquaintance.ts";
 import type { Draft } from "../conditions.ts";
 import { announce, type Decision, dropFinalizer, holdFinalizer, type Step } from "../steps.ts";
-import { say, silenceOf, spokenStatus, type Voice } from "../voice.ts";
+import { NODE_LOST, say, silenceOf, spokenStatus, type Voice } from "../voice.ts";
 import { findViolation } from "./checks.ts";
 import type { SnapshotFacts } from "./observe.ts";
-import { acceptedVoice, heldBackVoice, ownParts, type SnapshotStatus, useDraft } from "./status.ts";
+import {
+  acceptedVoice,
+  heldBackVoice,
+  ownParts,
+  recoveredVoice,
+  type SnapshotStatus,
+  useDraft,
+} from "./status.ts";
 
 export type SnapshotDecision = Decision<SnapshotStatus>;
 type SnapshotStep = Step<SnapshotStatus>;
@@ -72,18 +83,37 @@ const standingOf = ({ snapshot, machine, hypervisor }: SnapshotFacts) => ({
 });
 
 const decideCustody = (facts: SnapshotFacts, now: Date): readonly SnapshotStep[] => {
+  const { snapshot } = facts;
   const standing = standingOf(facts);
-  // What has failed has nothing on the node that could be lost with it.
-  const isOver = facts.snapshot.status?.phase === "Failed";
-  const voice = isOver
-    ? undefined
-    : silenceOf(standing, {
-        phase: "Unknown",
-        whenSilent: "The snapshot is there as far as is known.",
-        whenGone: "The snapshot was on that node. Delete it.",
-      });
-  return [...holdFinalizer(facts.snapshot, SNAPSHOT_FINALIZER), ...tell(facts, { ...standing, voice }, now)];
+  const voice =
+    silenceAbout(snapshot, standing, {
+      whenSilent: "The snapshot is there as far as is known.",
+      whenGone: "The snapshot was on that node. Delete it.",
+    }) ?? (isBack(snapshot, standing) ? recoveredVoice(snapshot) : undefined);
+  return [...holdFinalizer(snapshot, SNAPSHOT_FINALIZER), ...tell(facts, { ...standing, voice }, now)];
 };
+
+type Standing = ReturnType<typeof standingOf>;
+
+/**
+ * What is said while the node does not answer. Not of a snapshot that is being
+ * taken: its status is what a fresh agent goes on from. And what has failed has
+ * nothing on the node that could be lost with it.
+ */
+const silenceAbout = (
+  { status }: VirtualMachineSnapshot,
+  standing: Standing,
+  words: { readonly whenSilent: string; readonly whenGone: string },
+): Voice<SnapshotPhase> | undefined =>
+  status?.phase === "InProgress" || status?.phase === "Failed"
+    ? undefined
+    : silenceOf(standing, { ...(status?.takenAt !== undefined && { phase: "Unknown" }), ...words });
+
+/** An agent that was started again does not look at what was taken before; so the controller takes its words back. */
+const isBack = ({ status }: VirtualMachineSnapshot, { hypervisor }: Standing): boolean =>
+  hypervisor !== undefined &&
+  status?.takenAt !== undefined &&
+  findCondition(status.conditions, "Ready")?.reason === NODE_LOST;
 
 /** A deleted snapshot stays while it is read from. Then its node is told, merges what it kept apart, and says Released. */
 const decideRemoval = (facts: SnapshotFacts, now: Date): readonly SnapshotStep[] => {
@@ -94,8 +124,7 @@ const decideRemoval = (facts: SnapshotFacts, now: Date): readonly SnapshotStep[]
   if (isReleased || status?.nodeName === undefined) return dropFinalizer(snapshot, SNAPSHOT_FINALIZER);
   const standing = standingOf(facts);
   if (standing.hypervisor === undefined) return abandon(facts, standing.nodeName);
-  const voice = silenceOf(standing, {
-    phase: "Unknown",
+  const voice = silenceAbout(snapshot, standing, {
     whenSilent: `The snapshot cannot be removed; that is done when the node is back. If it is gone for good, delete Hypervisor ${standing.nodeName}.`,
     whenGone: "The snapshot was on that node.",
   });

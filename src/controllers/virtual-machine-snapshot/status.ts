@@ -1,5 +1,5 @@
-import type { SnapshotPhase } from "../../api/virtual-machine-snapshot.ts";
-import { type Draft, draftOf } from "../conditions.ts";
+import type { SnapshotPhase, VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
+import { type Draft, draftOf, ready } from "../conditions.ts";
 import type { Violation } from "../virtual-machine/violation.ts";
 import { failed, type OwnParts, type SpokenStatus, troubled, type Voice, waiting } from "../voice.ts";
 import { WAITING_FOR_TURN } from "./turn.ts";
@@ -25,6 +25,13 @@ export const heldBackVoice = ({ kind, reason, message }: Violation): Voice<"Pend
 /** Until the agent's first word. */
 export const acceptedVoice = (nodeName: string): Voice<"Pending"> =>
   waiting("Pending", "Accepted", `Node ${nodeName} begins with it.`);
+
+/** Of a snapshot that was taken, when its node is back. */
+export const recoveredVoice = ({ status }: VirtualMachineSnapshot): Voice<"Ready"> => ({
+  phase: "Ready",
+  drafts: ready(status?.consistency ?? "Taken", "The snapshot is there; its node is back."),
+  isTrouble: false,
+});
 
 /** Who still needs a deleted snapshot, or that its node may give it up. */
 export const useDraft = (users: readonly string[]): Draft =>

@@ -197,11 +197,20 @@ describe("A restore that a node works on", () => {
     expect(stepsOf(decide({ restores: [over] }).steps)).toEqual(["finalizers none"]);
   });
 
-  test("that does not answer: nobody knows, and the phase stays", () => {
-    const { steps } = decide({ restores, hypervisors: [lostHypervisor()] });
-    expect(statusOf(steps)).toMatchObject({ ...accepted, phase: "InProgress" });
+  test("that does not answer keeps what its agent goes on from", () => {
+    expect(decide({ restores, hypervisors: [lostHypervisor()] }).steps).toEqual([]);
+  });
+
+  test("that does not answer has not begun", () => {
+    const waiting = restoreWith({
+      ...accepted,
+      phase: "Pending",
+      conditions: [readyCondition("False", "Accepted")],
+    });
+    const { steps } = decide({ restores: [waiting], hypervisors: [lostHypervisor()] });
+    expect(statusOf(steps)).toMatchObject({ ...accepted, phase: "Pending" });
     expect(conditionsOf(steps)).toEqual([
-      "Ready=Unknown NodeLost: Node node-1 gives no sign of life. It goes on when the node is back.",
+      "Ready=Unknown NodeLost: Node node-1 gives no sign of life. It begins when the node is back.",
     ]);
   });
 

@@ -211,13 +211,33 @@ describe("A snapshot on a node", () => {
     expect(conditionsOf(steps)[0]).toMatch(/^Ready=Unknown NodeLost: Node node-1 gives no sign of life/);
   });
 
-  test("that has failed stays failed when the node is lost", () => {
-    const failed = snapshotWith({
+  test.each([
+    [
+      "has failed",
+      snapshotWith({ ...accepted, phase: "Failed", conditions: [readyCondition("False", "NoSpace")] }),
+    ],
+    [
+      "is being taken",
+      snapshotWith({ ...accepted, phase: "InProgress", conditions: [readyCondition("False", "InProgress")] }),
+    ],
+  ])("that does not answer keeps what its agent goes on from when it %s", (_, snapshot) => {
+    expect(decide({ snapshots: [snapshot], hypervisors: [] }).steps).toEqual([]);
+  });
+
+  test("that is back has what was taken there", () => {
+    const lost = readySnapshot({ phase: "Unknown", conditions: [readyCondition("Unknown", "NodeLost")] });
+    const { steps } = decide({ snapshots: [lost] });
+    expect(statusOf(steps)).toMatchObject({ phase: "Ready", nodeName: "node-1" });
+    expect(conditionsOf(steps)).toEqual(["Ready=True Online: The snapshot is there; its node is back."]);
+  });
+
+  test("that is back has still to begin with what was not taken", () => {
+    const lost = snapshotWith({
       ...accepted,
-      phase: "Failed",
-      conditions: [readyCondition("False", "NoSpace")],
+      phase: "Pending",
+      conditions: [readyCondition("Unknown", "NodeLost")],
     });
-    expect(decide({ snapshots: [failed], hypervisors: [] }).steps).toEqual([]);
+    expect(decide({ snapshots: [lost] }).steps).toEqual([]);
   });
 });
 
