@@ -76,7 +76,7 @@ const deciding = (world: World) => {
     const decision = decideMachine(facts, NOW);
     if (decision.reserve !== undefined) reservations.hold(machine.metadata.uid, decision.reserve);
     const placement = decision.reserve?.kind === "placement" ? decision.reserve : undefined;
-    const [write] = decision.steps.filter((step) => step.kind === "apply-status");
+    const write = decision.steps.find((step) => step.kind === "apply-status");
     const refusals = (write?.status.conditions ?? [])
       .filter(({ type, status }) => type !== "Ready" && status === "False")
       .map(({ reason }) => reason);
