@@ -27,8 +27,7 @@ const MiB = 2 ** 20;
 /** The room of disks in memory: layers are names, and a merge is done at once. */
 export class FakeVolumes {
   readonly disks = new Map<string, FakeDisk>();
-  /** Who has asked for disks that are copies: they are made when `finishCopies` is called. */
-  readonly copying = new Set<string>();
+  /** While this holds, disks that are copies are not finished. */
   copiesTakeTime = false;
   readonly #effect: Effect;
 
@@ -39,10 +38,6 @@ export class FakeVolumes {
   /** The layers of a disk from the first one to the head, in words. */
   layersOf(uid: string): readonly string[] {
     return this.disks.get(uid)?.layers ?? [];
-  }
-
-  finishCopies(): void {
-    this.copiesTakeTime = false;
   }
 
   /** What the guest writes of each disk. */
@@ -142,7 +137,8 @@ export class FakeVolumes {
             const disk = this.#require(ref);
             if (disk.snapshots.has(snapshotUid)) continue;
             const layer = disk.layers.at(-1) ?? "";
-            disk.snapshots.set(snapshotUid, { layer, hasMemory: this.memories.has(snapshotUid) });
+            const hasMemory = ref.kind === "root" && this.memories.has(snapshotUid);
+            disk.snapshots.set(snapshotUid, { layer, hasMemory });
             disk.layers.push(snapshotUid);
             disk.freezing = undefined;
           }
