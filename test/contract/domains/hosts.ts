@@ -1,13 +1,14 @@
-import { once } from "node:events";
 import { chmod, copyFile, mkdir, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { openLibvirt, type LibvirtClient } from "../../../src/libvirt/index.ts";
 import {
   createDomains,
+  createLiveDomains,
   type Domain,
   domainEventKinds,
   type Domains,
+  type LiveDomains,
 } from "../../../src/node-agent/domains/index.ts";
 import { createFiles } from "../../../src/node-agent/host/files.ts";
 import { FakeLibvirtServer } from "../../fakes/libvirt-server.ts";
@@ -18,6 +19,7 @@ import { run } from "../../testbed/programs.ts";
 import { makeTemporaryDirectory } from "../../testbed/temporary-directory.ts";
 import type { Underlay } from "../../testbed/underlay.ts";
 import { waitFor } from "../../testbed/wait.ts";
+import { type GuestShell, openShell } from "./guest-shell.ts";
 import { wantedDomain } from "../../unit/node-agent/domains/wanted.ts";
 
 /** So little that a tiny guest passes it with its first words. */
@@ -26,6 +28,7 @@ export const MAX_CONSOLE_LOG_BYTES = 32;
 /** A node's libvirt with the domains room on it. */
 export interface TestHost {
   readonly domains: Domains;
+  readonly live: LiveDomains;
   readonly libvirt: LibvirtClient;
   readonly stateDirectory: string;
   /** A machine with disk, seed and tap on this host. */
@@ -39,15 +42,13 @@ export interface TestHost {
   stop(): Promise<void>;
 }
 
-export interface Console extends AsyncDisposable {
-  type(line: string): void;
-}
-
 /** What only a host with real guests can do. */
 export interface RealHost extends TestHost {
   readonly node: TestNode;
-  /** Sits down at the guest's serial console. */
-  openConsole(vmUid: string): Promise<Console>;
+  /** Sits down at the serial console of a guest that has booted. */
+  openShell(vmUid: string): Promise<GuestShell>;
+  /** A new disk file, empty or with a file below it that it starts from. */
+  createDisk(name: string, disk: { readonly sizeMiB?: number; readonly backing?: string }): Promise<string>;
   /** Owner of the image that guests share. */
   imageOwner(): Promise<number>;
   /** Files of guests that libvirt keeps itself. */
@@ -61,11 +62,15 @@ const newStateDirectory = async (): Promise<string> => {
   return directory;
 };
 
-const roomOn = (socketPath: string, stateDirectory: string): Pick<TestHost, "domains" | "libvirt"> => {
+const roomOn = (
+  socketPath: string,
+  stateDirectory: string,
+): Pick<TestHost, "domains" | "live" | "libvirt"> => {
   const libvirt = openLibvirt({ socketPath, events: domainEventKinds, backOff: { minMs: 20, maxMs: 200 } });
   const files = createFiles({ roots: [stateDirectory] });
   return {
     libvirt,
+    live: createLiveDomains({ libvirt }),
     domains: createDomains({ libvirt, stateDirectory, files, maxConsoleLogBytes: MAX_CONSOLE_LOG_BYTES }),
   };
 };
@@ -138,20 +143,6 @@ const killQemu = (vmUid: string): void => {
 /** Where libvirt keeps the variables of guests with UEFI, in a node's directory. */
 const VARIABLES = "lib-libvirt/qemu/nvram";
 
-/** QEMU looks once a second whether anybody is at the console: the end is held open. */
-const openConsole = async (node: TestNode, vmUid: string): Promise<Console> => {
-  const path = (await node.virsh(["ttyconsole", vmUid])).trim();
-  const child = node.spawn(["socat", "-", `${path},rawer`], { stdio: ["pipe", "ignore", "inherit"] });
-  const ended = once(child, "exit");
-  return {
-    type: (line) => void child.stdin?.write(`${line}\n`),
-    [Symbol.asyncDispose]: async () => {
-      child.kill("SIGKILL");
-      await ended;
-    },
-  };
-};
-
 export const startReal = async (): Promise<RealHost> => {
   const stateDirectory = await newStateDirectory();
   const directory = join(stateDirectory, "node");
@@ -180,7 +171,14 @@ export const startReal = async (): Promise<RealHost> => {
     killDaemon: () => node.killLibvirtd("SIGKILL"),
     restartDaemon: () => node.startLibvirtd(),
     node,
-    openConsole: (vmUid) => openConsole(node, vmUid),
+    openShell: (vmUid) => openShell(join(stateDirectory, "consoles", `${vmUid}.sock`)),
+    createDisk: async (name, { sizeMiB, backing }) => {
+      const path = join(stateDirectory, name);
+      const from = backing === undefined ? [] : ["-b", backing, "-F", "qcow2"];
+      const size = sizeMiB === undefined ? [] : [`${sizeMiB}M`];
+      await run("qemu-img", ["create", "-q", "-f", "qcow2", ...from, path, ...size]);
+      return path;
+    },
     imageOwner: async () => (await stat(image)).uid,
     variables: () => readdir(join(directory, VARIABLES)),
     stop: async () => {
