@@ -9,7 +9,7 @@ import type { Volumes } from "./volumes/index.ts";
 /** The rooms of this node that passes over objects work in. */
 export interface NodeRooms {
   /** Images that the node holds. */
-  readonly images: Omit<Disks, "ensureRootDisk" | "remove" | "list">;
+  readonly images: Disks;
   readonly volumes: Volumes;
   readonly cloudInit: CloudInit;
   readonly links: Links;

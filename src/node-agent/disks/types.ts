@@ -3,16 +3,6 @@ import type { AllocatedImage } from "../../api/virtual-machine.ts";
 
 export type { AllocatedImage };
 
-/** The root disk that a machine is to have. */
-export interface RootDisk {
-  /** UID of the VirtualMachine; names the directory of the disk. */
-  readonly vmUid: string;
-  /** Size of the disk that the guest sees, in MiB. */
-  readonly sizeMiB: number;
-  /** What the disk starts from. */
-  readonly image: AllocatedImage;
-}
-
 /** A file that QEMU may open, with the format that it must be opened with. */
 export interface BackingImage {
   readonly path: string;
@@ -37,19 +27,14 @@ export interface ImageFile {
   readonly virtualSizeBytes: number;
 }
 
-/** Where an image stands while there is nothing to work with. */
-export type ImageOutcome = Exclude<RootDiskOutcome, { readonly kind: "ready" }>;
-
 /** Reasons that pass: the same image is tried again. */
 export type FetchFailure = "FetchFailed" | "NoSpace";
 
-/** Where a root disk stands. */
-export type RootDiskOutcome =
-  /** The disk exists. It is a qcow2 overlay, whatever the format of its backing image. */
-  | { readonly kind: "ready"; readonly path: string; readonly backing: BackingImage }
-  /** The image is on its way; `onImageChange` tells when to ask again. The message stays the same meanwhile. */
+/** Where an image stands that is not in the cache. */
+export type ImageOutcome =
+  /** It is on its way; `onImageChange` tells when to ask again. The message stays the same meanwhile. */
   | { readonly kind: "fetching"; readonly message: string }
-  /** The image cannot be used; only another image (or, for TooLarge, another flavor) helps. */
+  /** It cannot be used; only another image helps. */
   | { readonly kind: "refused"; readonly reason: ImageRefusal; readonly message: string }
   /** It did not work this time; ask again after the delay, in milliseconds. */
   | {

@@ -1,4 +1,5 @@
 import { baseFile, headerOf, layerAsFile } from "./chains.ts";
+import type { DiskRecord } from "./record.ts";
 import { alone, inTurn, type Room } from "./room.ts";
 import { settleWhileOff } from "./settle.ts";
 import { adopted } from "./transitions.ts";
@@ -10,15 +11,20 @@ interface Adoption {
   readonly namespace: string;
 }
 
-/** Layers name the layer below by its path, which has changed with the directory's. */
-const relinkAll = async (room: Room, ref: DiskRef, signal: AbortSignal): Promise<void> => {
-  const record = await room.directories.require(ref);
+/** Layers name the layer below by its path, which has changed with the directory's. Then the disk is an ordinary one. */
+export const finishAdoption = async (
+  room: Room,
+  ref: DiskRef,
+  record: DiskRecord,
+  signal: AbortSignal,
+): Promise<DiskRecord> => {
   for (const { name, parent } of record.layers) {
     const base = await baseFile(room, ref, record, parent);
     const { backingPath } = await headerOf(room, ref, name);
     if (backingPath !== base?.path)
       await room.qemuImg.relink(layerAsFile(room, ref, name).path, base, { signal });
   }
+  return room.directories.write(ref, adopted(record));
 };
 
 const refused = (message: string): AdoptionOutcome => ({ kind: "refused", message });
@@ -61,10 +67,7 @@ export const adoptDisk = (room: Room, want: Adoption, signal: AbortSignal): Prom
         if (refusal !== undefined) return refusal;
       }
       const record = await directories.require(want.ref);
-      if (record.retained !== undefined) {
-        await relinkAll(room, want.ref, signal);
-        await directories.write(want.ref, adopted(record));
-      }
+      if (record.retained !== undefined) await finishAdoption(room, want.ref, record, signal);
       return { kind: "adopted" };
     }),
   );

@@ -12,6 +12,7 @@ import { headDropped, restoreOver, restoreUnswitched, retainedFor } from "./tran
 import type {
   DiskRef,
   DiskSnapshot,
+  FormerVolume,
   FoundDisk,
   PendingOperation,
   RemovalOutcome,
@@ -64,6 +65,8 @@ const stateOf = (record: DiskRecord | undefined): FoundDisk["state"] => {
   return record.head === undefined ? "unfinished" : "ready";
 };
 
+const formerOf = ({ namespace, name }: FormerVolume): FormerVolume => ({ namespace, name });
+
 const describe = async (room: Room, ref: DiskRef): Promise<FoundDisk> => {
   const used = await usedBytes(room, ref);
   try {
@@ -74,7 +77,7 @@ const describe = async (room: Room, ref: DiskRef): Promise<FoundDisk> => {
       state: stateOf(record),
       snapshots: record === undefined ? [] : await snapshotsOf(room, ref, record),
       ...(pending === undefined ? {} : { pending }),
-      ...(record?.retained === undefined ? {} : { retained: record.retained }),
+      ...(record?.retained === undefined ? {} : { retained: formerOf(record.retained) }),
       usedBytes: used,
     };
   } catch (err) {
@@ -135,6 +138,8 @@ export const createVolumeDisks = (room: RoomWithMerges): VolumeDisks => ({
   find: (ref) =>
     inTurn(room, ref, async () => {
       const record = await room.directories.read(ref);
+      if (record?.image !== undefined && (await room.findImage(record.image.uid)) === undefined)
+        return undefined;
       return record === undefined ? undefined : chainOf(room, ref, record);
     }),
 
@@ -157,7 +162,7 @@ export const createVolumeDisks = (room: RoomWithMerges): VolumeDisks => ({
         record.pending?.kind === "restore" && record.pending.state === "prepared"
           ? restoreOver(restoreUnswitched(record))
           : restoreOver(record);
-      await room.directories.write(ref, retainedFor(decided, former));
+      await room.directories.write(ref, retainedFor(decided, ref.uid, former));
     }),
 
   adopt: (want, { signal }) => adoptDisk(room, want, signal),

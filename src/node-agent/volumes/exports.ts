@@ -122,7 +122,10 @@ const ensure =
         reason: "NotFound",
         message: `there is no snapshot ${want.snapshotUid} of ${describeDisk(want.disk)} on this node`,
       };
-    return room.jobs.start(jobKey(want.imageUid), want.imageUid, exportJob(room, want));
+    return room.jobs.start(
+      { key: jobKey(want.imageUid), uid: want.imageUid, tellsProgress: true },
+      exportJob(room, want),
+    );
   };
 
 const remove = async (room: Room, imageUid: string, signal: AbortSignal): Promise<void> => {

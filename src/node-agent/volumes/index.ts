@@ -57,7 +57,10 @@ export interface Volumes {
   readonly exports: VolumeExports;
   /** UIDs of the images that disks here stand on or are being copied from: they must stay in the cache. */
   imagesInUse(): Promise<ReadonlySet<string>>;
-  /** Calls the listener with the UID of a disk, or of an exported image, whose background work got on or ended. */
+  /**
+   * Calls the listener with the UID of a disk, or of an exported image, whose
+   * copy has got on, or whose background work of any kind has ended.
+   */
   onChange(listener: (uid: string) => void): () => void;
   /** Ends the background work; the next agent does it again. */
   close(): Promise<void>;
@@ -70,7 +73,7 @@ export interface VolumeDisks {
    * guest's disk that would be in the way, and tells the chain for the domain XML.
    */
   ensure(want: DesiredDisk, options: VolumeOptions): Promise<DiskOutcome>;
-  /** The disk as it is; undefined when there is none that a guest can use. Changes nothing. */
+  /** The disk as it is; undefined when there is none that a guest can use, or its image is not in the cache. Changes nothing. */
   find(ref: DiskRef, options: VolumeOptions): Promise<DiskChain | undefined>;
   /** Where a disk is, whatever its pool. */
   locate(kind: DiskKind, uid: string, options: VolumeOptions): Promise<DiskRef | undefined>;

@@ -13,6 +13,14 @@ export interface JobsOptions {
   readonly onChange: (uid: string) => void;
 }
 
+export interface NewJob {
+  readonly key: string;
+  /** What who listens is told. */
+  readonly uid: string;
+  /** Whether they are told each time that it gets on, or only of its end. */
+  readonly tellsProgress: boolean;
+}
+
 interface Job {
   readonly controller: AbortController;
   readonly ended: Promise<void>;
@@ -56,8 +64,8 @@ export class Jobs {
     return this.#running.has(key);
   }
 
-  /** Starts the work unless there is some under the key, or it failed a moment ago. `uid` is for who listens. */
-  start(key: string, uid: string, work: (options: JobOptions) => Promise<void>): Unfinished {
+  /** Starts the work unless there is some under the key, or it failed a moment ago. */
+  start({ key, uid, tellsProgress }: NewJob, work: (options: JobOptions) => Promise<void>): Unfinished {
     const state = this.state(key);
     if (state !== undefined) return state;
     if (this.#isClosed) return { kind: "working", progressPercent: 0 };
@@ -66,7 +74,7 @@ export class Jobs {
       const job = this.#running.get(key);
       if (job === undefined || job.progressPercent === percent) return;
       job.progressPercent = percent;
-      this.#options.onChange(uid);
+      if (tellsProgress) this.#options.onChange(uid);
     };
     const ended = this.#carryOut(key, uid, () => work({ signal: controller.signal, onProgress }), controller);
     this.#running.set(key, { controller, ended, progressPercent: 0 });

@@ -1,4 +1,5 @@
 import { LOCAL_POOL } from "../../api/storage-pool.ts";
+import { finishAdoption } from "./adopt.ts";
 import { chainOf, headerOf } from "./chains.ts";
 import { copyAboveImage, copyAll, openSnapshot } from "./copy.ts";
 import {
@@ -114,7 +115,7 @@ const makeNew = async (room: Room, want: DesiredDisk, signal: AbortSignal): Prom
     await directories.make(ref);
     await directories.write(ref, record);
     const isCopy = source.kind === "snapshot" || (source.kind === "image" && !isLocal(ref));
-    if (isCopy) return jobs.start(key, ref.uid, copyJob(room, want));
+    if (isCopy) return jobs.start({ key, uid: ref.uid, tellsProgress: true }, copyJob(room, want));
     const backing = source.kind === "image" ? imageAsFile(source.image) : undefined;
     await qemuImg.create(path, { sizeBytes: want.sizeMiB * MiB, backing }, { signal });
   }
@@ -160,8 +161,11 @@ const ensureInTurn = async (room: Room, want: DesiredDisk, signal: AbortSignal):
   const record = (await room.directories.read(want.ref)) ?? (await recordOfFormer(room, want));
   if (record?.wasRemoved === true)
     throw new DiskStateError(`${describeDisk(want.ref)} was removed; only its snapshots are left`);
-  if (record?.retained !== undefined)
-    throw new DiskStateError(`${describeDisk(want.ref)} is kept for another Volume; adopt it`);
+  if (record?.retained !== undefined) {
+    if (record.retained.uid === want.ref.uid)
+      throw new DiskStateError(`${describeDisk(want.ref)} is kept for another Volume; adopt it`);
+    return useExisting(room, want, await finishAdoption(room, want.ref, record, signal), signal);
+  }
   return record?.head === undefined ? makeNew(room, want, signal) : useExisting(room, want, record, signal);
 };
 

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { baseFile, layerAsFile, requireIntact } from "./chains.ts";
 import type { VolumeMerges } from "./index.ts";
-import type { JobOptions } from "./jobs.ts";
+import type { JobOptions, NewJob } from "./jobs.ts";
 import { planMerge } from "./plan.ts";
 import type { DiskRecord, PendingMerge } from "./record.ts";
 import { alone, diskKey, inTurn, isBeingRead, type Room } from "./room.ts";
@@ -20,6 +20,12 @@ interface Turn {
 
 /** An outcome, or a record to look at again. */
 type Progress = { readonly outcome: MergeOutcome } | { readonly record: DiskRecord };
+
+/**
+ * Who advances a merge asks again by itself. To tell everybody each time that it
+ * gets on would make them look at the disk, and `ensure` gives merges up.
+ */
+const quietJob = (ref: DiskRef): NewJob => ({ key: diskKey(ref), uid: ref.uid, tellsProgress: false });
 
 const said = (outcome: MergeOutcome): Progress => ({ outcome });
 
@@ -41,7 +47,7 @@ const clearDoomed = async ({ room, ref, signal }: Turn): Promise<Progress> => {
   if (room.directories.pool(ref.pool).wipe === "None")
     return { record: await deleteDoomed(room, ref, signal) };
   const work = (job: JobOptions): Promise<void> => wipeInTurns(room, ref, job);
-  return said(room.jobs.start(diskKey(ref), ref.uid, work));
+  return said(room.jobs.start(quietJob(ref), work));
 };
 
 /** The wiping itself is done out of turn: only this job touches such files. */
@@ -97,8 +103,7 @@ const liveMerge = async (
 /** Goes on with a merge that was begun, by whichever agent. */
 const goOn = async (turn: Turn, record: DiskRecord, merge: PendingMerge): Promise<Progress> => {
   const { room, ref, isRunning, signal } = turn;
-  if (merge.how === "rebase")
-    return said(room.jobs.start(diskKey(ref), ref.uid, rebaseJob(room, ref, merge)));
+  if (merge.how === "rebase") return said(room.jobs.start(quietJob(ref), rebaseJob(room, ref, merge)));
   if (await isLiveMergeDone(room, ref, record, merge))
     return { record: await completeLiveMerge(room, ref, record, merge, signal) };
   if (isRunning) return said({ kind: "live", merge: await liveMerge(turn, record, merge) });

@@ -84,7 +84,8 @@ const diskRecord = z.object({
   pending: z.discriminatedUnion("kind", [freeze, restore, merge]).optional(),
   /** Files that are no longer part of the disk, to be wiped and deleted. */
   doomed: z.array(ownFile),
-  retained: z.object({ namespace: z.string(), name: z.string() }).optional(),
+  /** Whose data they were, and under which UID: another one than the directory's is an adoption under way. */
+  retained: z.object({ uid: objectUid, namespace: z.string(), name: z.string() }).optional(),
 });
 
 /** As agents wrote it that knew no layers: a root disk on its image. */

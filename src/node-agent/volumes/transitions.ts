@@ -166,9 +166,9 @@ export const fileDeleted = (record: DiskRecord, file: string): DiskRecord => ({
   doomed: record.doomed.filter((doomed) => doomed !== file),
 });
 
-export const retainedFor = (record: DiskRecord, retained: FormerVolume): DiskRecord => ({
+export const retainedFor = (record: DiskRecord, uid: string, former: FormerVolume): DiskRecord => ({
   ...record,
-  retained,
+  retained: { uid, ...former },
 });
 
 export const adopted = (record: DiskRecord): DiskRecord => ({ ...record, retained: undefined });

@@ -4,9 +4,16 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createDisks, type Disks, type DisksSettings } from "../../../src/node-agent/disks/index.ts";
-import type { AllocatedImage, RootDisk, RootDiskOutcome } from "../../../src/node-agent/disks/types.ts";
+import type {
+  AllocatedImage,
+  CachedImage,
+  DiskOptions,
+  ImageOutcome,
+} from "../../../src/node-agent/disks/types.ts";
 import { runCommand } from "../../../src/node-agent/host/command.ts";
 import { createFiles } from "../../../src/node-agent/host/files.ts";
+import { createVolumes, type Volumes } from "../../../src/node-agent/volumes/index.ts";
+import type { DiskRef, LayerFile, Unfinished } from "../../../src/node-agent/volumes/types.ts";
 
 const MiB = 2 ** 20;
 export const signal = new AbortController().signal;
@@ -28,21 +35,78 @@ export const smallLimits = {
   checkpointBytes: 128 * 1024,
 } as const;
 
-/** The room on real files and programs, allowed to download from loopback unless told otherwise. */
-export const openDisks = (stateDirectory: string, change: Partial<DisksSettings> = {}): Promise<Disks> => {
-  const importDirectory = change.importDirectory;
-  return createDisks({
+/** A root disk that a machine is to have, on an image. */
+export interface RootDisk {
+  readonly vmUid: string;
+  readonly sizeMiB: number;
+  readonly image: AllocatedImage;
+}
+
+export type RootDiskOutcome =
+  | { readonly kind: "ready"; readonly path: string; readonly backing: LayerFile }
+  | { readonly kind: "refused"; readonly reason: string; readonly message: string }
+  | Unfinished
+  | ImageOutcome;
+
+/** Images, and machines' root disks on them: this room and that of the disks, together as the agent has them. */
+export interface ImagesAndDisks extends Disks {
+  readonly volumes: Volumes;
+  ensureRootDisk(want: RootDisk, options: DiskOptions): Promise<RootDiskOutcome>;
+  remove(vmUid: string, options: DiskOptions): Promise<void>;
+}
+
+const rootOf = (vmUid: string): DiskRef => ({ pool: "local", kind: "root", uid: vmUid });
+
+/** The rooms on real files and programs, allowed to download from loopback unless told otherwise. */
+export const openDisks = async (
+  stateDirectory: string,
+  change: Partial<DisksSettings> = {},
+): Promise<ImagesAndDisks> => {
+  const { importDirectory, run = runCommand } = change;
+  const roots = [stateDirectory, ...(importDirectory === undefined ? [] : [importDirectory])];
+  const files = change.files ?? createFiles({ roots });
+  const logger = { info: () => {}, warn: () => {}, error: () => {} };
+  const disks = await createDisks({
     stateDirectory,
     allowedDownloadNetworks: ["127.0.0.1/32"],
     nodeAddresses: () => [],
-    run: runCommand,
-    files: createFiles({
-      roots: [stateDirectory, ...(importDirectory === undefined ? [] : [importDirectory])],
-    }),
-    logger: { info: () => {}, warn: () => {}, error: () => {} },
+    logger,
+    imagesOnDisks: () => volumes.imagesInUse(),
     ...change,
+    run,
+    files,
     limits: { ...smallLimits, ...change.limits },
   });
+  const volumes = createVolumes({
+    pools: [{ name: "local", path: stateDirectory, shared: false, wipe: "None" }],
+    findImage: (imageUid) => disks.findImage(imageUid),
+    run,
+    files,
+    logger,
+  });
+  return {
+    ...disks,
+    volumes,
+    async ensureRootDisk({ vmUid, sizeMiB, image }, options) {
+      const ref = rootOf(vmUid);
+      const ensure = (cached: CachedImage) =>
+        volumes.disks.ensure({ ref, sizeMiB, source: { kind: "image", image: cached } }, options);
+      const used = await disks.useImage(image, ensure, options);
+      if (used.kind !== "done") return used;
+      if (used.result.kind !== "ready") return used.result;
+      const { path, backing } = used.result.chain;
+      const [lowest] = backing;
+      if (lowest === undefined) throw new Error("a root disk stands on nothing");
+      return { kind: "ready", path, backing: lowest };
+    },
+    async remove(vmUid, options) {
+      await volumes.disks.remove(rootOf(vmUid), options);
+    },
+    async close() {
+      await volumes.close();
+      await disks.close();
+    },
+  };
 };
 
 export const imageAt = (url: string, change: Partial<AllocatedImage> = {}): AllocatedImage => ({
@@ -62,7 +126,7 @@ export const diskOn = (image: AllocatedImage, change: Partial<RootDisk> = {}): R
 });
 
 /** Asks again at each announced change, as the agent does, until the image is no longer on its way. */
-export const settle = async (disks: Disks, want: RootDisk): Promise<RootDiskOutcome> => {
+export const settle = async (disks: ImagesAndDisks, want: RootDisk): Promise<RootDiskOutcome> => {
   for (;;) {
     const changed = Promise.withResolvers<void>();
     const stop = disks.onImageChange(() => changed.resolve());
@@ -77,7 +141,7 @@ export const settle = async (disks: Disks, want: RootDisk): Promise<RootDiskOutc
 };
 
 /** The outcome of a disk that must become ready. */
-export const ready = async (disks: Disks, want: RootDisk) => {
+export const ready = async (disks: ImagesAndDisks, want: RootDisk) => {
   const outcome = await settle(disks, want);
   if (outcome.kind !== "ready") throw new Error(`the disk is not ready: ${JSON.stringify(outcome)}`);
   return outcome;

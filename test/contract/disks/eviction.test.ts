@@ -1,7 +1,6 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { rmSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import type { Disks } from "../../../src/node-agent/disks/index.ts";
 import {
   diskOn,
   goodQcow2,
@@ -11,12 +10,13 @@ import {
   openDisks,
   ready,
   signal,
+  type ImagesAndDisks,
 } from "./disks-fixture.ts";
 import { type ImageServer, startImageServer } from "./image-server.ts";
 
 let server: ImageServer;
 let stateDirectory: string;
-let disks: Disks;
+let disks: ImagesAndDisks;
 let good: Buffer;
 
 beforeAll(() => {

@@ -3,8 +3,7 @@
  * the state directory and the wanted disk as JSON.
  */
 import { z } from "zod";
-import type { RootDisk } from "../../../src/node-agent/disks/types.ts";
-import { openDisks, ready } from "./disks-fixture.ts";
+import { openDisks, ready, type RootDisk } from "./disks-fixture.ts";
 
 const [, , stateDirectory, want] = z
   .tuple([z.string(), z.string(), z.string(), z.string()])

@@ -3,7 +3,6 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import type { Disks } from "../../../src/node-agent/disks/index.ts";
 import { type RunCommand, runCommand } from "../../../src/node-agent/host/command.ts";
 import {
   diskOn,
@@ -18,12 +17,13 @@ import {
   settle,
   sha256,
   signal,
+  type ImagesAndDisks,
 } from "./disks-fixture.ts";
 import { type ImageServer, startImageServer } from "./image-server.ts";
 
 let server: ImageServer;
 let stateDirectory: string;
-let disks: Disks;
+let disks: ImagesAndDisks;
 let good: Buffer;
 
 beforeAll(() => {
@@ -57,7 +57,9 @@ describe("the image cache", () => {
     server.release();
     await Promise.all(machines.map((want) => ready(disks, want)));
     expect(server.requests).toHaveLength(1);
-    expect(await disks.list({ signal })).toEqual(machines.map(({ vmUid }) => vmUid).sort());
+    expect((await disks.volumes.disks.list({ signal })).map(({ ref }) => ref.uid)).toEqual(
+      machines.map(({ vmUid }) => vmUid).sort(),
+    );
   });
 
   test("tells what it holds, also right after a start", async () => {

@@ -2,7 +2,6 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Disks } from "../../../src/node-agent/disks/index.ts";
 import {
   diskOn,
   goodQcow2,
@@ -13,12 +12,13 @@ import {
   ready,
   settle,
   sha256,
+  type ImagesAndDisks,
 } from "./disks-fixture.ts";
 import { type ImageServer, startImageServer } from "./image-server.ts";
 
 let server: ImageServer;
 let stateDirectory: string;
-let disks: Disks;
+let disks: ImagesAndDisks;
 let good: Buffer;
 
 beforeAll(() => {

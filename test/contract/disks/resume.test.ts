@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync, rmSync, truncateSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import type { AllocatedImage, RootDisk } from "../../../src/node-agent/disks/types.ts";
+import type { AllocatedImage } from "../../../src/node-agent/disks/types.ts";
 import {
   diskOn,
   goodQcow2,
@@ -14,6 +14,7 @@ import {
   makeDirectory,
   openDisks,
   ready,
+  type RootDisk,
   settle,
   sha256,
   signal,
@@ -258,8 +259,8 @@ test("agents that are killed at any moment leave nothing behind that the last on
   const image = `images/${want.image.uid}`;
   const files = [
     disk,
+    `${disk}/base.qcow2`,
     `${disk}/disk.json`,
-    `${disk}/root.qcow2`,
     image,
     `${image}/disk.qcow2`,
     `${image}/image.json`,

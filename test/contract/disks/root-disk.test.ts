@@ -2,7 +2,6 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Disks } from "../../../src/node-agent/disks/index.ts";
 import {
   diskOn,
   goodQcow2,
@@ -14,12 +13,13 @@ import {
   ready,
   settle,
   signal,
+  type ImagesAndDisks,
 } from "./disks-fixture.ts";
 import { type ImageServer, startImageServer } from "./image-server.ts";
 
 let server: ImageServer;
 let stateDirectory: string;
-let disks: Disks;
+let disks: ImagesAndDisks;
 let good: Buffer;
 
 beforeAll(() => {
@@ -37,15 +37,19 @@ afterEach(async () => {
   rmSync(stateDirectory, { recursive: true });
 });
 
-describe("a root disk", () => {
+const guestWrites = (path: string): void => {
+  execFileSync("qemu-io", ["-f", "qcow2", "-c", "write -P 0x21 20M 64k", path], { stdio: "pipe" });
+};
+
+describe("a root disk on an image of the cache", () => {
   test("is an overlay of the flavor's size with explicit formats", async () => {
     const want = diskOn(imageAt(server.url("/image")), { sizeMiB: 100 });
     const outcome = await ready(disks, want);
     const image = join(stateDirectory, "images", want.image.uid, "disk.qcow2");
     expect(outcome).toEqual({
       kind: "ready",
-      path: join(stateDirectory, "disks", want.vmUid, "root.qcow2"),
-      backing: { path: image, format: "qcow2" },
+      path: join(stateDirectory, "disks", want.vmUid, "base.qcow2"),
+      backing: { path: image, format: "qcow2", isImage: true },
     });
     expect(informationOf(outcome.path)).toMatchObject({
       "virtual-size": 100 * 2 ** 20,
@@ -70,23 +74,24 @@ describe("a root disk", () => {
   test("that exists is never made again, also by the next agent", async () => {
     const want = diskOn(imageAt(server.url("/image")));
     const { path } = await ready(disks, want);
-    writeFileSync(path, "the guest's data");
+    guestWrites(path);
+    const before = readFileSync(path);
     await ready(disks, want);
     const next = await openDisks(stateDirectory);
     await ready(next, want);
     await next.close();
-    expect(readFileSync(path, "utf8")).toBe("the guest's data");
+    expect(readFileSync(path).equals(before)).toBe(true);
     expect(server.requests).toHaveLength(1);
   });
 
   test("that a killed agent left half-made is made", async () => {
     const want = diskOn(imageAt(server.url("/image")));
     mkdirSync(join(stateDirectory, "disks", want.vmUid), { recursive: true });
-    writeFileSync(join(stateDirectory, "disks", want.vmUid, "root.qcow2.new"), "half");
-    expect(await disks.list({ signal })).toEqual([want.vmUid]);
+    writeFileSync(join(stateDirectory, "disks", want.vmUid, "base.qcow2.new"), "half");
+    expect((await disks.volumes.disks.list({ signal })).map(({ ref }) => ref.uid)).toEqual([want.vmUid]);
     const { path } = await ready(disks, want);
     expect(informationOf(path)).toMatchObject({ format: "qcow2" });
-    expect(listing(join(path, ".."))).toEqual(["disk.json", "root.qcow2"]);
+    expect(listing(join(path, ".."))).toEqual(["base.qcow2", "disk.json"]);
   });
 
   test("that is too small for the image is refused, and nothing is made", async () => {
@@ -94,10 +99,9 @@ describe("a root disk", () => {
     expect(outcome).toEqual({
       kind: "refused",
       reason: "TooLarge",
-      message:
-        "image debian: the disk in the image has 16 MiB, but the flavor gives 15 MiB; choose a flavor with a larger disk",
+      message: "the disk in the image has 16 MiB, but the new disk is to have 15 MiB; make it larger",
     });
-    expect(await disks.list({ signal })).toEqual([]);
+    expect((await disks.volumes.disks.list({ signal })).map(({ ref }) => ref.uid)).toEqual([]);
   });
 
   test("is removed with all that belongs to it, and removing it again is fine", async () => {
