@@ -33,6 +33,24 @@ const spec = z
       .boolean()
       .default(false)
       .describe("Whether the node is cordoned: no new machine is placed on it. Those that are on it stay."),
+    drain: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Whether the node is to be emptied: its machines are migrated to other nodes, a few at a time. No new machine is placed on it meanwhile.",
+      ),
+    maxParallelMigrations: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(2)
+      .describe("How many machines may leave or enter the node at the same time."),
+    outOfService: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Set it only when the node is certainly switched off, by hand or by a fencing tool: its machines whose disks are all in shared storage pools are then started on other nodes. A node that still ran them would destroy their disks.",
+      ),
     cpuOvercommitPercent: z
       .int()
       .min(10)

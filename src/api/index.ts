@@ -8,6 +8,7 @@ import { keyPairs } from "./key-pair.ts";
 import type { CustomResource } from "./kind.ts";
 import { networks } from "./network.ts";
 import { securityGroups } from "./security-group.ts";
+import { virtualMachineMigrations } from "./virtual-machine-migration.ts";
 import { virtualMachineRestores } from "./virtual-machine-restore.ts";
 import { virtualMachineSnapshots } from "./virtual-machine-snapshot.ts";
 import { virtualMachines } from "./virtual-machine.ts";
@@ -19,6 +20,7 @@ export const kinds: readonly CustomResource[] = [
   volumes,
   virtualMachineSnapshots,
   virtualMachineRestores,
+  virtualMachineMigrations,
   images,
   flavors,
   keyPairs,

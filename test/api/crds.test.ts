@@ -215,6 +215,9 @@ describe("the API server fills the defaults of", () => {
     });
     expect(hypervisors.parse(reply.body).spec).toEqual({
       unschedulable: false,
+      drain: false,
+      maxParallelMigrations: 2,
+      outOfService: false,
       cpuOvercommitPercent: 400,
       memoryOvercommitPercent: 100,
     });

@@ -135,7 +135,15 @@ export const hypervisorWith = (
   apiVersion,
   kind: "Hypervisor",
   metadata: clusterMeta("node-1", meta),
-  spec: { unschedulable: false, cpuOvercommitPercent: 100, memoryOvercommitPercent: 100, ...spec },
+  spec: {
+    unschedulable: false,
+    drain: false,
+    maxParallelMigrations: 2,
+    outOfService: false,
+    cpuOvercommitPercent: 100,
+    memoryOvercommitPercent: 100,
+    ...spec,
+  },
   status: {
     conditions: [readyCondition("True", "AgentReady")],
     acceleration: "kvm",
