@@ -3,9 +3,12 @@ import type { LiveScreens } from "./live.ts";
 import type { LiveContext } from "./running-guest.ts";
 import type { GuestSockets } from "./types.ts";
 
-const graphicsSocket = (domain: XmlElement, protocol: string): string | undefined =>
-  findAll(domain, "devices", "graphics").find(({ attributes }) => attributes["type"] === protocol)
-    ?.attributes["socket"];
+const graphicsSocket = (domain: XmlElement, protocol: string): string | undefined => {
+  const graphics = findAll(domain, "devices", "graphics").find(
+    ({ attributes }) => attributes["type"] === protocol,
+  );
+  return graphics && find(graphics, "listen")?.attributes["socket"];
+};
 
 /** A guest that an agent of before has started has a pty in place of the socket. */
 const consoleSocket = (domain: XmlElement): string | undefined => {

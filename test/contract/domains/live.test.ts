@@ -240,12 +240,12 @@ describe("a running guest", () => {
       await shell.run("echo online >/sys/devices/system/memory/auto_online_blocks; modprobe virtio_mem");
       const total = async () => Number(await shell.run("awk '/^MemTotal/ { print $2 }' /proc/meminfo"));
       const before = await total();
-      const currentMiB = (expected: number) =>
+      const currentMiB = (least: number, most = least) =>
         waitFor(
-          `the guest has ${expected} MiB`,
+          `the guest has ${least} to ${most} MiB`,
           async () => {
             const { memory } = await hardware();
-            if (memory.currentMiB === expected) return true;
+            if (memory.currentMiB >= least && memory.currentMiB <= most) return true;
             throw new Error(JSON.stringify(memory));
           },
           { timeoutMs: GUEST_PATIENCE_MS },
@@ -256,8 +256,10 @@ describe("a running guest", () => {
       expect(await host.live.setMemory(want.vmUid, 9999, { signal })).toBe(448);
       await currentMiB(448);
       expect(await host.live.setMemory(want.vmUid, 64, { signal })).toBe(192);
-      await currentMiB(192);
-      expect(Math.abs((await total()) - before)).toBeLessThan(1024);
+      // A kernel cannot always move everything out of a block.
+      await currentMiB(192, 224);
+      expect((await total()) - before).toBeLessThan(33 * 1024);
+      expect((await hardware()).memory.requestedMiB).toBe(192);
     },
     PATIENCE_MS,
   );
@@ -275,16 +277,18 @@ describe("a running guest", () => {
     expect(Buffer.from(picture.subarray(0, 8)).toString("latin1")).toBe("\u0089PNG\r\n\u001a\n");
     const sockets = await host.live.sockets(want.vmUid, { signal });
     expect(sockets.console).toBe(join(host.stateDirectory, "consoles", `${want.vmUid}.sock`));
-    const { vnc = "", spice = "" } = sockets;
-    const seenFromHere = (path: string) =>
-      path.replace("/var/lib/libvirt", join(host.node.directory, "lib-libvirt"));
-    const screen = connect(seenFromHere(vnc));
+    const seenFromHere = (path: string | undefined) =>
+      String(path).replace("/var/lib/libvirt", join(host.node.directory, "lib-libvirt"));
+    const screen = connect(seenFromHere(sockets.vnc));
     const [banner] = (await once(screen, "data")) as [Buffer];
     screen.destroy();
     expect(banner.toString()).toMatch(/^RFB 003\.00\d\n$/);
-    const viewer = connect(seenFromHere(spice));
-    await once(viewer, "connect");
+    const viewer = connect(seenFromHere(sockets.spice));
+    // RED_MAGIC, version 2.2, a link message of the main channel with no capabilities: https://www.spice-space.org/spice-protocol.html
+    viewer.write(Buffer.from("52454451020000000200000012000000000000000100000000000000000012000000", "hex"));
+    const [reply] = (await once(viewer, "data")) as [Buffer];
     viewer.destroy();
+    expect(reply.subarray(0, 4).toString()).toBe("REDQ");
   });
 
   test("is asked for nothing when it is off", async () => {
