@@ -6,7 +6,10 @@ import { keyPairs } from "../../../src/api/key-pair.ts";
 import { networks } from "../../../src/api/network.ts";
 import { apiVersionOf, type Resource } from "../../../src/api/resource.ts";
 import { securityGroups } from "../../../src/api/security-group.ts";
+import { virtualMachineRestores } from "../../../src/api/virtual-machine-restore.ts";
+import { virtualMachineSnapshots } from "../../../src/api/virtual-machine-snapshot.ts";
 import { virtualMachines } from "../../../src/api/virtual-machine.ts";
+import { volumes } from "../../../src/api/volume.ts";
 
 /** A manifest as a user writes it. */
 export interface Manifest {
@@ -35,6 +38,10 @@ export const manifests = {
   securityGroup: (name: string, spec: object = {}) => manifest(securityGroups, name, spec),
   floatingIpPool: (name: string, spec: object) => manifest(floatingIpPools, name, spec),
   floatingIp: (name: string, spec: object) => manifest(floatingIps, name, spec),
+  volume: (name: string, spec: object = {}) => manifest(volumes, name, { size: "64Mi", ...spec }),
+  snapshot: (name: string, virtualMachine: string, spec: object = {}) =>
+    manifest(virtualMachineSnapshots, name, { virtualMachine, ...spec }),
+  restore: (name: string, spec: object) => manifest(virtualMachineRestores, name, spec),
   /** Of what Stage.applyBasics makes. */
   machine: (name: string, spec: object = {}) =>
     manifest(virtualMachines, name, {
