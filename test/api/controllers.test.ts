@@ -81,6 +81,7 @@ test("a machine lives from apply to deletion, and costs the controller two write
     "Scheduled=True",
     "SecurityGroupsReady=True",
     "StorageReady=True",
+    "VolumesReady=True",
   ]);
   const writes = (await stage.writesTo("life")).slice(1);
   expect(writes).toEqual([
