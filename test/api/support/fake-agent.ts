@@ -24,6 +24,7 @@ import { createEnforcedGroups } from "../../../src/node-agent/enforced-groups.ts
 import { hypervisorStatus } from "../../../src/node-agent/hypervisor-status.ts";
 import { machineStatus } from "../../../src/node-agent/machine-status.ts";
 import { alreadySaid, FIELD_MANAGER } from "../../../src/node-agent/report.ts";
+import { createDiskWorld, createFakeDisks, type DiskWorld, guestVolumesOf } from "./fake-disks.ts";
 
 export interface FakeAgentOptions {
   readonly kubeConfig: KubeConfig;
@@ -33,6 +34,8 @@ export interface FakeAgentOptions {
   readonly images?: readonly CachedImageStatus[];
   /** Others take the node for dead after this time, in ms. Default 3 s. */
   readonly leaseDurationMs?: number;
+  /** What it does with disks. Default: all at once, and guests let go of them. */
+  readonly disks?: DiskWorld;
 }
 
 /**
@@ -80,6 +83,17 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
     logger,
   });
 
+  const world = options.disks ?? createDiskWorld();
+  const disks = createFakeDisks({
+    client,
+    nodeName,
+    world,
+    machines,
+    onRetained: async () => {
+      const hypervisor = own.get({ name: nodeName });
+      if (hypervisor !== undefined) await sayNode(hypervisor);
+    },
+  });
   const groups = createStore({ client, resource: securityGroups, logger });
   const enforced = createEnforcedGroups(
     () => own.get({ name: nodeName }),
@@ -87,8 +101,11 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
   );
 
   const sayNode = async (hypervisor: Hypervisor): Promise<void> => {
-    const nothing = { exports: [], storagePools: [], retainedVolumes: [], tpm: false };
-    const facts = { ...nothing, ...nodeFacts(options), securityGroups: enforced.list() };
+    const facts = {
+      ...nodeFacts(options),
+      retainedVolumes: disks.retained(),
+      securityGroups: enforced.list(),
+    };
     const apply = hypervisorStatus(hypervisor, facts, new Date());
     await client.applyStatus(hypervisors, apply, writing);
   };
@@ -111,7 +128,7 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
     reconcile: async (key) => {
       const machine = machines.get(key);
       if (machine === undefined) return done;
-      const apply = machineStatus(reportOf(machine, nodeName));
+      const apply = machineStatus(reportOf(machine, nodeName, world));
       if (!alreadySaid(machine, apply)) await client.applyStatus(virtualMachines, apply, writing);
       return done;
     },
@@ -153,6 +170,7 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
         reporter: (task) => reporter.run(task),
         guests: (task) => guests.run(task),
         rules: (task) => rules.run(task),
+        ...disks.tasks,
       },
       signal,
     );
@@ -172,7 +190,18 @@ const nodeFacts = ({ cpus = 8, memoryMiB = 16_384, images = [] }: FakeAgentOptio
   versions: {},
   images,
   tunnelAddress: "192.0.2.10",
+  exports: [],
+  storagePools: [local],
+  tpm: false,
 });
+
+const local = {
+  name: "local",
+  shared: false,
+  wipe: "None",
+  capacityMiB: 500_000,
+  availableMiB: 500_000,
+} as const;
 
 /** The groups that these machines are in. */
 const groupsOf = (
@@ -187,7 +216,7 @@ const groupsOf = (
   return groups.filter((group) => used.has(formatKey(keyOf(group))));
 };
 
-const reportOf = (machine: VirtualMachine, nodeName: string) => {
+const reportOf = (machine: VirtualMachine, nodeName: string, world: DiskWorld) => {
   const isLeaving = machine.metadata.deletionTimestamp !== undefined;
   return {
     machine,
@@ -198,6 +227,7 @@ const reportOf = (machine: VirtualMachine, nodeName: string) => {
       powerState: isLeaving ? ("ShutOff" as const) : ("Running" as const),
       startedAt: machine.status?.guest?.startedAt ?? "2026-01-01T00:00:00Z",
       restarts: 0,
+      volumes: isLeaving ? [] : guestVolumesOf(machine, world),
     },
     outcome: isLeaving ? ({ kind: "released" } as const) : ({ kind: "done" } as const),
     now: new Date(),
