@@ -3,9 +3,9 @@ import { chainOf, headerOf, requireIntact } from "./chains.ts";
 import { DamagedDiskError, describeDisk, DiskStateError } from "./failure.ts";
 import type { VolumeDisks } from "./index.ts";
 import { layerNamed } from "./layers.ts";
-import { ensureDisk } from "./make-disk.ts";
+import { ensureDisk, FIRST_LAYER } from "./make-disk.ts";
 import { adoptDisk } from "./adopt.ts";
-import { type DiskRecord, layerFile, memoryFile } from "./record.ts";
+import { type DiskRecord, isOwnFile, layerFile, memoryFile, newRecord } from "./record.ts";
 import { alone, inTurn, type Room, type RoomWithMerges } from "./room.ts";
 import { settleWhileOff } from "./settle.ts";
 import { headDropped, restoreOver, restoreUnswitched, retainedFor } from "./transitions.ts";
@@ -24,15 +24,17 @@ const MiB = 2 ** 20;
 const sizeOnDisk = async ({ files }: Room, path: string): Promise<number> =>
   (await files.stat(path))?.allocatedBytes ?? 0;
 
+/** Paths of all that is in the directory of a disk, below it. */
+const filesIn = async ({ files, directories }: Room, ref: DiskRef): Promise<readonly string[]> => {
+  const directory = directories.of(ref);
+  const memory = await files.list(join(directory, "memory"));
+  return [...(await files.list(directory)), ...memory.map((name) => `memory/${name}`)];
+};
+
 const usedBytes = async (room: Room, ref: DiskRef): Promise<number> => {
-  const directory = room.directories.of(ref);
-  const memory = join(directory, "memory");
-  const paths = [
-    ...(await room.files.list(directory)).map((name) => join(directory, name)),
-    ...(await room.files.list(memory)).map((name) => join(memory, name)),
-  ];
   let sum = 0;
-  for (const path of paths) sum += await sizeOnDisk(room, path);
+  for (const path of await filesIn(room, ref))
+    sum += await sizeOnDisk(room, join(room.directories.of(ref), path));
   return sum;
 };
 
@@ -98,21 +100,23 @@ const grow = async (room: Room, ref: DiskRef, sizeMiB: number, signal: AbortSign
   await room.qemuImg.resize(room.directories.layer(ref, head), sizeMiB * MiB, { signal });
 };
 
+/** A disk whose record is lost goes with all its files. */
+const recordOfLost = async (room: Room, ref: DiskRef): Promise<DiskRecord | undefined> => {
+  if ((await room.files.stat(room.directories.of(ref))) === undefined) return undefined;
+  const doomed = (await filesIn(room, ref)).filter(isOwnFile);
+  return room.directories.write(ref, { ...newRecord({}), wasRemoved: true, doomed });
+};
+
 /** Writes down that the disk is to go; which of its layers go, the plan of merges finds out. */
 const giveUp = async (room: Room, ref: DiskRef, signal: AbortSignal): Promise<DiskRecord | undefined> => {
-  const { directories, files } = room;
+  const { directories } = room;
   const record = await directories.read(ref);
-  if (record === undefined) {
-    if ((await files.stat(directories.of(ref))) !== undefined) await directories.remove(ref);
-    return undefined;
-  }
+  if (record === undefined) return recordOfLost(room, ref);
   if (record.wasRemoved) return record;
   if (record.head !== undefined)
     return directories.write(ref, headDropped(await settleWhileOff(room, ref, record, signal)));
-  return directories.write(ref, {
-    ...headDropped(record),
-    doomed: [...record.doomed, layerFile("base")],
-  });
+  const doomed = [...record.doomed, layerFile(FIRST_LAYER)];
+  return directories.write(ref, { ...headDropped(record), doomed });
 };
 
 const remove = async (

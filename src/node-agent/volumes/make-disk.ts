@@ -18,7 +18,8 @@ import { made } from "./transitions.ts";
 import type { CachedImage, DesiredDisk, DiskOutcome, DiskRef, LayerFile } from "./types.ts";
 
 const MiB = 2 ** 20;
-const FIRST_LAYER = "base";
+/** Name of the layer that a disk begins with. */
+export const FIRST_LAYER = "base";
 const RETRY_MS = 30_000;
 
 const requireFit = (what: string, sizeBytes: number, { sizeMiB }: DesiredDisk): void => {

@@ -142,11 +142,7 @@ const advanceInTurn = async (turn: Turn): Promise<MergeOutcome> => {
   const state = room.jobs.state(diskKey(ref));
   if (state !== undefined) return state;
   let record = await room.directories.read(ref);
-  if (record === undefined) {
-    // What is left of a removal that was cut short after its record was gone.
-    if ((await room.files.list(room.directories.of(ref))).length === 0) await room.directories.remove(ref);
-    return { kind: "gone" };
-  }
+  if (record === undefined) return { kind: "gone" };
   if (isBeingRead(room, ref)) return { kind: "waiting", message: "the disk is being copied" };
   for (;;) {
     signal.throwIfAborted();

@@ -145,5 +145,8 @@ export const imagesNamedIn = (text: string): readonly string[] => {
   return [record.image?.uid, record.copiedImageUid].filter((found) => found !== undefined);
 };
 
+/** Whether a path below the disk's directory is a layer or memory. */
+export const isOwnFile = (path: string): boolean => ownFile.safeParse(path).success;
+
 export const layerFile = (name: string): string => `${name}.qcow2`;
 export const memoryFile = (snapshotUid: string): string => `memory/${snapshotUid}`;

@@ -180,6 +180,16 @@ describe("the content of a deleted disk", () => {
     expect(readFileSync(await headOf(volumes, ref)).includes(SECRET)).toBe(true);
   });
 
+  test("is wiped although the disk's record was lost", async () => {
+    await reopen({ wipe: "Zero" });
+    const { ref, path } = await withSecret();
+    const link = behindItsBack(path);
+    rmSync(join(path, "../disk.json"));
+    expect(await remove(ref)).toEqual({ kind: "gone" });
+    expect(readFileSync(link).includes(SECRET)).toBe(false);
+    expect(listing(join(storage.local, "volumes"))).toEqual([]);
+  });
+
   test("is wiped by the next agent when one was killed before", async () => {
     await reopen({ wipe: "Zero" });
     const { ref, path } = await withSecret();

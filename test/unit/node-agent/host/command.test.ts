@@ -34,6 +34,17 @@ describe("runCommand", () => {
     expect(await failureOf(run)).toBe("aborted");
   });
 
+  test("tells what a program writes before it has ended", async () => {
+    const controller = new AbortController();
+    // It ends only because it was heard.
+    const run = runCommand("sh", ["-c", "printf '(50.00/100%%)'; sleep 60"], {
+      signal: controller.signal,
+      timeoutMs: 30_000,
+      onStdout: (text) => text === "(50.00/100%)" && controller.abort(),
+    });
+    expect(await failureOf(run)).toBe("aborted");
+  });
+
   test("more output than the limit ends the program", async () => {
     const run = runCommand("yes", [], { signal, timeoutMs: 10_000, maxOutputBytes: 1000 });
     expect(await failureOf(run)).toBe("output-limit");
