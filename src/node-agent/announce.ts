@@ -1,6 +1,7 @@
 import { type Condition, findCondition } from "../api/condition.ts";
-import type { ExitReason, VirtualMachine } from "../api/virtual-machine.ts";
+import type { ExitReason, GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
 import type { EventRecorder } from "../kube/index.ts";
+import { isOn } from "./guest-record.ts";
 import { type MachineStatusApply, READINESS_PROBE_FAILED } from "./machine-status.ts";
 
 export interface MachineEvent {
@@ -33,12 +34,42 @@ const warnings: ReadonlySet<string> = new Set([
   "RunFailed",
   "FetchFailed",
   "NoSpace",
+  "AttachFailed",
+  "DetachPending",
+  "SeedUnavailable",
 ]);
 
 /** A readiness probe that has not succeeded yet, and one that has failed, have the same reason. */
 const isNews = (before: Condition | undefined, ready: Condition): boolean =>
   ready.reason !== before?.reason ||
   (ready.reason === READINESS_PROBE_FAILED && ready.message !== before.message);
+
+/** Volumes that the guest has been given since, and those that it has let go of. A guest that ends lets go of none. */
+export const volumeChanges = (
+  before: GuestStatus | undefined,
+  after: GuestStatus,
+): { readonly attached: readonly string[]; readonly detached: readonly string[] } => {
+  const [had, has] = [before?.volumes ?? [], after.volumes ?? []];
+  const beyond = (list: typeof had, others: typeof had): readonly string[] =>
+    list.filter(({ uid }) => !others.some((other) => other.uid === uid)).map(({ name }) => name);
+  return { attached: beyond(has, had), detached: isOn(after) ? beyond(had, has) : [] };
+};
+
+const volumeEvents = (before: GuestStatus | undefined, after: GuestStatus): MachineEvent[] => {
+  const { attached, detached } = volumeChanges(before, after);
+  return [
+    ...attached.map((name): MachineEvent => ({
+      type: "Normal",
+      reason: "VolumeAttached",
+      message: `The guest is given volume ${name}`,
+    })),
+    ...detached.map((name): MachineEvent => ({
+      type: "Normal",
+      reason: "VolumeDetached",
+      message: `The guest has let go of volume ${name}`,
+    })),
+  ];
+};
 
 /** The events that tell the difference between two states of a machine. Pure; no difference, no event. */
 export const machineEvents = (before: VirtualMachine, apply: MachineStatusApply): MachineEvent[] => {
@@ -57,6 +88,11 @@ export const machineEvents = (before: VirtualMachine, apply: MachineStatusApply)
       reason: "GuestStarted",
       message: `The guest was started on node ${guest.nodeName}`,
     });
+  }
+  events.push(...volumeEvents(before.status?.guest, guest));
+  const restart = findCondition(apply.status.conditions, "RestartRequired");
+  if (restart !== undefined && findCondition(before.status?.conditions, "RestartRequired") === undefined) {
+    events.push({ type: "Normal", reason: "RestartRequired", message: restart.message });
   }
   const readyBefore = findCondition(before.status?.conditions, "Ready");
   const ready = findCondition(apply.status.conditions, "Ready");

@@ -4,7 +4,7 @@ import type { LibvirtClient } from "../libvirt/index.ts";
 import { createCloudInit } from "./cloud-init/index.ts";
 import { type NodeAgentConfig, storagePoolsOf } from "./config.ts";
 import { chainSizeMiB } from "./desired.ts";
-import { createDisks } from "./disks/index.ts";
+import { createDisks, type PeerSource } from "./disks/index.ts";
 import {
   availableFeatures,
   createDomains,
@@ -53,6 +53,8 @@ export interface HostOptions {
   readonly libvirt: LibvirtClient;
   readonly logger: Logger;
   readonly metrics: AgentMetrics;
+  /** Images that other nodes have made. */
+  readonly peerImages: PeerSource;
   readonly signal: AbortSignal;
 }
 
@@ -90,6 +92,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     ...(config.imageCacheBytes === undefined ? {} : { limits: { cacheBytes: config.imageCacheBytes } }),
     allowedDownloadNetworks: config.allowedDownloadNetworks,
     nodeAddresses: forbiddenAddresses,
+    peerSource: options.peerImages,
     run: runCommand,
     files,
     logger,

@@ -3,8 +3,6 @@ import type { Metrics } from "../kube/index.ts";
 
 /** Counts what is done with disks and snapshots. */
 export interface LifecycleMetrics {
-  readonly volumeAttached: () => void;
-  readonly volumeDetached: () => void;
   readonly volumeRemoved: () => void;
   readonly snapshotTaken: (outcome: "taken" | "failed") => void;
   readonly restoreFinished: (outcome: "succeeded" | "failed") => void;
@@ -17,8 +15,6 @@ export const createLifecycleMetrics = ({ registry }: Pick<Metrics, "registry">):
   const counter = (name: string, help: string) => new Counter({ name, help, registers });
   const byOutcome = (name: string, help: string) =>
     new Counter({ name, help, labelNames: ["outcome"] as const, registers });
-  const attached = counter("vireo_volume_attaches_total", "Volumes that guests were given.");
-  const detached = counter("vireo_volume_detaches_total", "Volumes that guests have let go of.");
   const removed = counter("vireo_volumes_removed_total", "Volumes whose data were removed.");
   const snapshots = byOutcome("vireo_snapshots_total", "Snapshots of machines by outcome.");
   const restores = byOutcome("vireo_restores_total", "Restores of machines by outcome.");
@@ -26,8 +22,6 @@ export const createLifecycleMetrics = ({ registry }: Pick<Metrics, "registry">):
   const exports = counter("vireo_images_exported_total", "Images that were made of disks of this node.");
   const exportedBytes = counter("vireo_image_exported_bytes_total", "Bytes of these images.");
   return {
-    volumeAttached: () => attached.inc(),
-    volumeDetached: () => detached.inc(),
     volumeRemoved: () => removed.inc(),
     snapshotTaken: (outcome) => snapshots.inc({ outcome }),
     restoreFinished: (outcome) => restores.inc({ outcome }),

@@ -1,6 +1,7 @@
 import { Counter, Gauge, type Registry } from "prom-client";
 import { type ExitReason, powerStates, type VirtualMachine } from "../api/virtual-machine.ts";
 import type { Metrics } from "../kube/index.ts";
+import { volumeChanges } from "./announce.ts";
 import type { DiskMetrics } from "./disks/types.ts";
 import type { Drops, FilterOutcome } from "./filters/index.ts";
 import type { DesiredFilters } from "./filters/types.ts";
@@ -92,6 +93,12 @@ export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): Age
     labelNames: ["probe", "result"] as const,
     registers,
   });
+  const volumes = new Counter({
+    name: "vireo_volume_changes_total",
+    help: "Volumes that guests were given, and that they have let go of.",
+    labelNames: ["change"] as const,
+    registers,
+  });
   const orphans = new Counter({
     name: "vireo_orphans_removed_total",
     help: "Guests, disks or links of machines that no longer exist, removed from this node.",
@@ -101,6 +108,9 @@ export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): Age
     disks: diskMetrics(registers),
     machineChanged: (before, { status: { guest } }) => {
       if (guest.startedAt !== before.status?.guest?.startedAt) starts.inc();
+      const { attached, detached } = volumeChanges(before.status?.guest, guest);
+      volumes.inc({ change: "attached" }, attached.length);
+      volumes.inc({ change: "detached" }, detached.length);
       const { lastExit } = guest;
       if (lastExit !== undefined && lastExit.at !== before.status?.guest?.lastExit?.at) {
         ends.inc({ reason: lastExit.reason satisfies ExitReason });

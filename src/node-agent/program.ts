@@ -23,7 +23,7 @@ import {
 } from "../kube/index.ts";
 import { openLibvirt } from "../libvirt/index.ts";
 import { createAgent } from "./agent.ts";
-import { createAgentServer } from "./agent-server.ts";
+import { type AgentServer, createAgentServer } from "./agent-server.ts";
 import { createClusterStores } from "./cluster-stores.ts";
 import { floatingTargets } from "./desired.ts";
 import { checkClusterIdentity } from "./cluster-identity.ts";
@@ -48,6 +48,7 @@ import {
   registerDropMetrics,
 } from "./metrics.ts";
 import { createNodeNetwork } from "./node-network.ts";
+import { createPeerImages } from "./peer-images.ts";
 import { createOwnObjects, createOwnStores, type OwnObjects, type OwnStores } from "./own-objects.ts";
 import { createSeedSource } from "./seed-source.ts";
 
@@ -67,6 +68,7 @@ interface Parts {
   /** For subresources that are no objects. */
   readonly rawClient: RawKubeClient;
   readonly host: Host;
+  readonly server: AgentServer;
   readonly events: EventRecorder;
   /** The objects of this node. */
   readonly stores: OwnStores;
@@ -90,9 +92,23 @@ export const runNodeAgent = async (
   const libvirt = openLibvirt({ socketPath: config.libvirtSocket, events: domainEventKinds });
   libvirt.onDisconnected((err) => logger.warn({ err }, "libvirtd cannot be reached; guests are not touched"));
   const agentMetrics = createAgentMetrics(metrics);
-  const host = await openHost({ config, libvirt, logger, metrics: agentMetrics, signal });
+  // The server listens where the host has an address, and the host fetches images as the server's client.
+  let host: Host | undefined;
+  const server = createAgentServer({
+    config,
+    client,
+    logger,
+    metrics,
+    tunnelAddress: () => host?.tunnelAddress(),
+  });
+  const peerImages = createPeerImages({
+    peers: server.peers,
+    endpointOf: async (name, options) =>
+      (await client.get(hypervisors, { name }, options))?.status?.agentEndpoint,
+  });
+  host = await openHost({ config, libvirt, logger, metrics: agentMetrics, peerImages, signal });
   const own = followOwn({ config, logger, metrics, client }, signal);
-  const parts: Parts = { config, logger, metrics, agentMetrics, client, rawClient, host, ...own };
+  const parts: Parts = { config, logger, metrics, agentMetrics, client, rawClient, host, server, ...own };
   const floating = floatingAgentOf(parts);
   try {
     await runTogether(
@@ -180,14 +196,13 @@ const floatingAgentOf = (parts: Parts) => {
 /** What reports of the node are made of beside the host itself: asked when a report is made. */
 interface Reportable {
   readonly enforced: ReturnType<typeof createEnforcedGroups>;
-  readonly server: ReturnType<typeof createAgentServer>;
   readonly agent: ReturnType<typeof createAgent>;
 }
 
 const createReport = (
-  { config, client, logger, metrics, host }: Parts,
+  { config, client, logger, metrics, host, server }: Parts,
   store: Store<Hypervisor>,
-  { enforced, server, agent }: Reportable,
+  { enforced, agent }: Reportable,
 ) => {
   const reporter = createHypervisorReporter({
     nodeName: config.nodeName,
@@ -243,11 +258,7 @@ const createNetwork = (
   );
 
 /** The server that the api-server and other nodes reach this one by. */
-const serverTasks = (
-  { host, objects, stores }: Parts,
-  server: Reportable["server"],
-  { requests }: Reportable["agent"],
-) => {
+const serverTasks = ({ host, objects, stores, server }: Parts, { requests }: Reportable["agent"]) => {
   const consoles = createConsoles();
   stores.machines.onChange(({ before, after }) => {
     if (after === undefined && before !== undefined) consoles.release(before.metadata.uid);
@@ -293,15 +304,14 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
     sweepMs: SWEEP_MS,
     workers: WORKERS,
   });
-  const server = createAgentServer({ ...parts, tunnelAddress: () => host.tunnelAddress() });
   registerDropMetrics(metrics, () => host.filters.observeDrops({ signal }));
 
   return {
     ...storeTasks({ ...stores, hypervisor: ownHypervisor, ...cluster }),
-    ...serverTasks(parts, server, agent),
+    ...serverTasks(parts, agent),
     "node-network": (taskSignal: AbortSignal) => network.run(taskSignal),
     heartbeat: (taskSignal: AbortSignal) => heartbeat.run(taskSignal),
-    report: createReport(parts, ownHypervisor, { enforced, server, agent }),
+    report: createReport(parts, ownHypervisor, { enforced, agent }),
     agent: (taskSignal: AbortSignal) => agent.run(taskSignal),
     acceleration: async (taskSignal: AbortSignal) => {
       await host.rooms.acceleration();

@@ -19,7 +19,7 @@ export interface DownloadOptions {
   /** Where it is written down how far they are. */
   readonly recordPath: string;
   readonly files: Files;
-  readonly source: HttpSource;
+  readonly source: Pick<HttpSource, "get">;
   readonly limits: DiskLimits;
   /** Throws when so many more bytes would fill the node. */
   readonly requireSpace: (bytes: number) => Promise<void>;

@@ -5,7 +5,7 @@ import type { RunFilter } from "../host/filter.ts";
 import { verifyDigest } from "./digest.ts";
 import { download } from "./download.ts";
 import { FetchFailed, ImageRefused } from "./failure.ts";
-import type { HttpSource } from "./http-source.ts";
+import { failedBecause, type HttpSource, type PeerSource } from "./http-source.ts";
 import { importFile } from "./import-file.ts";
 import { type HeaderFacts, inspectHeader } from "./image-format/inspect-header.ts";
 import type { ImageStore, IncomingPaths, StoredImage } from "./image-store.ts";
@@ -19,6 +19,8 @@ export interface FetchContext {
   readonly store: ImageStore;
   readonly files: Files;
   readonly source: HttpSource;
+  /** Answers for images of other nodes. Without it they cannot be had. */
+  readonly peerSource: PeerSource | undefined;
   readonly run: RunCommand;
   readonly runFilter: RunFilter;
   readonly importDirectory: string | undefined;
@@ -57,6 +59,17 @@ const urlOf = (text: string): URL => {
   );
 };
 
+/** An error of the network may pass, between nodes too. */
+const fromPeer = ({ peerSource }: FetchContext): PeerSource => ({
+  get: async (url, options) => {
+    if (peerSource === undefined)
+      throw new ImageRefused("NotFound", "this node does not fetch images from others");
+    return peerSource.get(url, options).catch((error: unknown) => {
+      throw failedBecause(url, error);
+    });
+  },
+});
+
 /** The file as it is served, whole, at `paths.download`. */
 const obtain = async ({
   image,
@@ -71,8 +84,13 @@ const obtain = async ({
     await importFile({ ...common, name: image.file, importDirectory });
     return { wasResumed: false };
   }
-  const url = urlOf(image.url ?? "");
-  return download({ ...common, url, recordPath: paths.downloadRecord, source, onBytes });
+  const { nodeName, uid } = image;
+  const recordPath = paths.downloadRecord;
+  if (image.url === undefined && nodeName !== undefined) {
+    const url = new URL(`https://${nodeName}/v1/images/${uid}`);
+    return download({ ...common, url, recordPath, source: fromPeer(context), onBytes });
+  }
+  return download({ ...common, url: urlOf(image.url ?? ""), recordPath, source, onBytes });
 };
 
 const verify = async ({ image, paths, context, signal }: Arrival): Promise<string> => {

@@ -25,6 +25,12 @@ export interface HttpSource {
   close(): Promise<void>;
 }
 
+/**
+ * Where images that another node has made are asked for: the host of the URL is
+ * the name of that node, and its path is the agent's there.
+ */
+export type PeerSource = Pick<HttpSource, "get">;
+
 export interface HttpSourceOptions {
   readonly policy: AddressPolicy;
   /** How names are resolved; node:dns lookup in production. */

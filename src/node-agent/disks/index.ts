@@ -8,7 +8,7 @@ import { type RunFilter, runFilter as spawnFilter } from "../host/filter.ts";
 import { requireUid } from "../host/paths.ts";
 import { createAddressPolicy } from "./address-policy.ts";
 import { fetchImage } from "./fetch-image.ts";
-import { createHttpSource } from "./http-source.ts";
+import { createHttpSource, type PeerSource } from "./http-source.ts";
 import { ImageCache, type ImageState } from "./image-cache.ts";
 import { createImageStore } from "./image-store.ts";
 import { defaultLimits } from "./limits.ts";
@@ -23,6 +23,8 @@ import type {
   ImageOutcome,
   RoomLogger,
 } from "./types.ts";
+
+export type { HttpAnswer, PeerSource } from "./http-source.ts";
 
 /** The images of this node. All verbs are idempotent. */
 export interface Disks {
@@ -72,6 +74,8 @@ export interface DisksSettings {
    */
   readonly nodeAddresses: () => readonly string[];
   readonly limits?: Partial<DiskLimits>;
+  /** Where images come from that other nodes have made. Without it they are refused. */
+  readonly peerSource?: PeerSource | undefined;
   readonly run: RunCommand;
   readonly files: Files;
   readonly logger: RoomLogger;
@@ -88,8 +92,10 @@ export interface DisksSettings {
   readonly random?: () => number;
 }
 
-const fetchingMessage = ({ name, file }: AllocatedImage): string =>
-  `fetching image ${name} from ${file === undefined ? "its URL" : `${file} in the import directory`}`;
+const fetchingMessage = ({ name, file, nodeName }: AllocatedImage): string => {
+  if (file !== undefined) return `fetching image ${name} from ${file} in the import directory`;
+  return `fetching image ${name} from ${nodeName === undefined ? "its URL" : `node ${nodeName}`}`;
+};
 
 /** The outcome while there is no image to work with. */
 const withoutImage = (
@@ -125,7 +131,9 @@ const openCache = async (settings: DisksSettings) => {
   const source = createHttpSource({ ...limits, policy, lookup: settings.lookup ?? systemLookup });
   const runFilter = settings.runFilter ?? spawnFilter;
   const oneAtATime = createOneAtATime();
-  const context = { store, files, source, run, runFilter, importDirectory, limits, oneAtATime };
+  const { peerSource } = settings;
+  const fetching = { store, files, source, peerSource, run, runFilter };
+  const context = { ...fetching, importDirectory, limits, oneAtATime };
   const cache = new ImageCache({
     store,
     fetch: (image, { signal, onBytes }) => fetchImage(image, { ...context, onBytes }, { signal }),

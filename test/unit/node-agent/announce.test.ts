@@ -1,7 +1,12 @@
 import { describe, expect, test } from "@jest/globals";
 import type { GuestStatus } from "../../../src/api/virtual-machine.ts";
 import { machineEvents } from "../../../src/node-agent/announce.ts";
-import { machineStatus, type MachineReport } from "../../../src/node-agent/machine-status.ts";
+import {
+  type GuestComparison,
+  machineStatus,
+  type MachineReport,
+  type StepOutcome,
+} from "../../../src/node-agent/machine-status.ts";
 import { machineWith } from "./machines.ts";
 
 const on: GuestStatus = {
@@ -11,6 +16,13 @@ const on: GuestStatus = {
   startedAt: "2026-01-01T11:00:00Z",
 };
 const unhealthy = { kind: "unhealthy", message: "HTTP status 500" } as const;
+
+const change = { path: "vcpus", current: "2", desired: "1" };
+const kept = (comparison: Partial<GuestComparison>): StepOutcome => ({
+  kind: "kept",
+  comparison: { storage: [], pendingChanges: [], ...comparison },
+  changes: 0,
+});
 
 const applyOf = (report: Partial<MachineReport>) =>
   machineStatus({
@@ -54,6 +66,36 @@ describe("the events of a machine", () => {
     ["tell it once", { readiness: unhealthy }, { readiness: unhealthy }, []],
     ["are silent when it is ready again", { readiness: unhealthy }, { readiness: { kind: "healthy" } }, []],
     ["are silent while the power is being cut", {}, { guest: { ...on, livenessFailure: "x" } }, []],
+    [
+      "tell a volume that comes, and one that goes",
+      { guest: { ...on, volumes: [{ name: "a", uid: "a", state: "Detaching" }] } },
+      { guest: { ...on, volumes: [{ name: "b", uid: "b", state: "Attached" }] } },
+      ["Normal VolumeAttached", "Normal VolumeDetached"],
+    ],
+    [
+      "are silent about the volumes of a guest that ends",
+      { guest: { ...on, volumes: [{ name: "a", uid: "a", state: "Attached" }] } },
+      { guest: { ...on, powerState: "ShutOff" }, goal: { kind: "stop" } },
+      [],
+    ],
+    [
+      "tell a guest that does not let go of a volume",
+      {},
+      { outcome: kept({ storage: [{ reason: "DetachPending", message: "x" }] }) },
+      ["Warning DetachPending"],
+    ],
+    [
+      "tell once that something waits for a restart",
+      { outcome: kept({ pendingChanges: [change] }) },
+      { outcome: kept({ pendingChanges: [change, { ...change, path: "memory" }] }) },
+      [],
+    ],
+    [
+      "tell that something waits for a restart",
+      {},
+      { outcome: kept({ pendingChanges: [change] }) },
+      ["Normal RestartRequired"],
+    ],
     [
       "tell that it was",
       { guest: { ...on, livenessFailure: "x" } },
