@@ -106,14 +106,16 @@ const allocation = z.object({
     .max(MAX_VOLUMES)
     .optional()
     .describe(
-      "Volumes that the machine has: those of its spec that nobody else has and that its node can reach.",
+      "Volumes that the machine has: those of its spec that nobody else has and that its node can reach. A guest that runs goes on without the others; it is not started before all that its spec names are here. See condition VolumesReady.",
     )
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
   cdroms: z
     .array(allocatedImage)
     .max(MAX_CDROMS)
     .optional()
-    .describe("Images that the guest has as CD-ROMs.")
+    .describe(
+      "Images that the guest has as CD-ROMs, as they were when they were put in. As with volumes, a start waits for all that the spec names; see condition ImageReady.",
+    )
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] }),
 });
 
@@ -225,7 +227,7 @@ const status = z
     allocation: allocation
       .optional()
       .describe(
-        "What the controller chose for the machine when it was placed. It stays the same until the machine is deleted.",
+        "What the controller chose for the machine when it was placed. It stays the same until the machine is deleted, but for flavor, volumes and cdroms, which follow the spec.",
       ),
     guest: guest.optional().describe("What the node's agent observes of the guest."),
     pendingChanges: z
@@ -253,7 +255,7 @@ export type GuestStatus = z.output<typeof guest>;
  * Condition types of a VirtualMachine and who writes them.
  *
  * controller: ImageReady, FlavorReady, KeyPairsReady, NetworkReady, SecurityGroupsReady, VolumesReady,
- * Scheduled, and ResizePending (what is asked for does not fit on the node; absent otherwise).
+ * Scheduled, and ResizePending (the machine does not have the size that its spec asks for; absent otherwise).
  * node agent: StorageReady, RestartRequired (absent when nothing waits for a restart), and Released
  * (nothing of a deleted machine is left on the node).
  * Ready, Reconciling and Stalled (kstatus) belong, with observedGeneration and

@@ -18,8 +18,7 @@ type RoomFilter = (request: Resources, node: Candidate) => string | undefined;
 const nodeIsReady: Filter = (_, { readiness }) =>
   readiness.kind === "ready" ? undefined : readiness.message;
 
-const nodeIsSchedulable: Filter = (_, node) =>
-  node.unschedulable ? "is cordoned (spec.unschedulable)" : undefined;
+const nodeIsSchedulable: Filter = (_, { closed }) => closed;
 
 const zoneMatches: Filter = ({ availabilityZone }, { zone }) => {
   if (availabilityZone === undefined || availabilityZone === zone) return undefined;

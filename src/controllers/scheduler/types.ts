@@ -48,7 +48,8 @@ export interface Candidate {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly readiness: Readiness;
-  readonly unschedulable: boolean;
+  /** Why the administrator keeps new machines away, as the rest of a sentence; absent when he does not. */
+  readonly closed?: string | undefined;
   readonly zone?: string | undefined;
   readonly acceleration?: Acceleration | undefined;
   readonly firmwares: readonly Firmware[];
@@ -108,12 +109,12 @@ export const candidateOf = (
   allocated: Resources,
   allocatedIn: (pool: string) => number = () => 0,
 ): Candidate => {
-  const { metadata, spec, status } = hypervisor;
+  const { metadata, status } = hypervisor;
   return {
     name: metadata.name,
     labels: metadata.labels ?? {},
     readiness: readinessOf(hypervisor),
-    unschedulable: spec.unschedulable,
+    closed: closureOf(hypervisor),
     zone: status?.zone,
     acceleration: status?.acceleration,
     firmwares: status?.firmwares ?? [],
@@ -122,6 +123,12 @@ export const candidateOf = (
     allocated: { ...allocated, disks: { ...allocated.disks, ...sharedDisks(hypervisor, allocatedIn) } },
     images: status?.images ?? [],
   };
+};
+
+const closureOf = ({ spec }: Hypervisor): string | undefined => {
+  if (spec.outOfService) return "is out of service (spec.outOfService)";
+  if (spec.drain) return "is being emptied (spec.drain)";
+  return spec.unschedulable ? "is cordoned (spec.unschedulable)" : undefined;
 };
 
 const sharedDisks = (

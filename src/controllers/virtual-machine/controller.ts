@@ -7,14 +7,8 @@ import type { SecurityGroup } from "../../api/security-group.ts";
 import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Volume } from "../../api/volume.ts";
-import {
-  type Change,
-  type Clock,
-  type Controller,
-  createController,
-  done,
-  requeueAfter,
-} from "../../kube/index.ts";
+import { type Change, type Controller, createController, done, requeueAfter } from "../../kube/index.ts";
+import { createAcquaintance } from "../acquaintance.ts";
 import type { ControllerContext, Stores } from "../context.ts";
 import { applyMachine } from "./apply.ts";
 import { decideMachine } from "./decide.ts";
@@ -45,7 +39,7 @@ export const createVirtualMachineController = (context: ControllerContext): Cont
   const memory = {
     reservations,
     ledger: createLedger(stores, reservations),
-    seenForMs: acquaintance(stores, clock),
+    seenForMs: createAcquaintance(stores.virtualMachines, clock),
   };
   return createController({
     name: "virtual-machine",
@@ -92,18 +86,3 @@ const watchesOf = (stores: Stores) =>
       map: (change: Change<SecurityGroup>) => machinesAfterGroup(stores, change),
     },
   ] as const;
-
-/** How long this process has known each machine, by its own clock. */
-const acquaintance = (stores: Stores, clock: Clock): ((vmUid: string) => number) => {
-  const since = new Map<string, number>();
-  stores.virtualMachines.onChange(({ before, after }) => {
-    if (before !== undefined && before.metadata.uid !== after?.metadata.uid)
-      since.delete(before.metadata.uid);
-  });
-  return (vmUid) => {
-    const now = clock.monotonic();
-    const first = since.get(vmUid) ?? now;
-    since.set(vmUid, first);
-    return now - first;
-  };
-};

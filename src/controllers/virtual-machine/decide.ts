@@ -1,9 +1,11 @@
 import { findCondition, isTrue } from "../../api/condition.ts";
 import { GUEST_FINALIZER, type VirtualMachine } from "../../api/virtual-machine.ts";
+import { PATIENCE_MS } from "../acquaintance.ts";
 import { type Announcement, announceTrouble } from "../announce.ts";
 import { isLost } from "../hypervisor/status.ts";
 import type { SchedulingResult } from "../metrics.ts";
 import { isSameStatus } from "../status-writer.ts";
+import { NODE_LOST } from "../voice.ts";
 import { findViolations } from "./checks.ts";
 import type { MachineFacts, PlacedFacts, UnplacedFacts } from "./observe.ts";
 import { choosePlacement } from "./placement.ts";
@@ -13,7 +15,6 @@ import { type OwnStatus, RESIZE_PENDING, saysStanding, standingStatus, storedSta
 import {
   blockedStatus,
   type MachineStatus,
-  NODE_LOST,
   nodeLost,
   placedStatus,
   provisioning,
@@ -49,12 +50,6 @@ export const decideMachine = (facts: MachineFacts, now: Date): MachineDecision =
 };
 
 const nothing: MachineDecision = { steps: [] };
-
-/**
- * Manifests that are applied together reach us in any order. A machine that is
- * new waits so long, in ms, for what it refers to, before it complains.
- */
-export const PATIENCE_MS = 300;
 
 /** Nobody tells when an object that could not be understood can be again. */
 const UNREADABLE_RETRY_MS = 30_000;

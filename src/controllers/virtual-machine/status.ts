@@ -1,6 +1,7 @@
 import { type Condition, withTransitionTimes } from "../../api/condition.ts";
 import type { PrintableStatus, VirtualMachine } from "../../api/virtual-machine.ts";
 import { type Draft, draftOf, notReady, observed, stalled } from "../conditions.ts";
+import { NODE_LOST } from "../voice.ts";
 import { type Prerequisite, prerequisites } from "./checks.ts";
 import type { Placement } from "./reservations.ts";
 import type { OwnStatus } from "./standing.ts";
@@ -21,9 +22,6 @@ export interface MachineStatus {
   readonly printableStatus: PrintableStatus;
   readonly conditions: readonly Condition[];
 }
-
-/** Reason of Ready=Unknown while the node gives no sign of life. */
-export const NODE_LOST = "NodeLost";
 
 export const SCHEDULED = "Scheduled";
 

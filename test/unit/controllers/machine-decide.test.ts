@@ -1,11 +1,8 @@
 import { describe, expect, test } from "@jest/globals";
 import { GUEST_FINALIZER, type VirtualMachine } from "../../../src/api/virtual-machine.ts";
 import { candidateOf, noResources } from "../../../src/controllers/scheduler/types.ts";
-import {
-  decideMachine,
-  type MachineDecision,
-  PATIENCE_MS,
-} from "../../../src/controllers/virtual-machine/decide.ts";
+import { PATIENCE_MS } from "../../../src/controllers/acquaintance.ts";
+import { decideMachine, type MachineDecision } from "../../../src/controllers/virtual-machine/decide.ts";
 import type { MachineFacts, UnplacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
 import {
   agentsWords,

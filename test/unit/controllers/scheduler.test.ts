@@ -30,7 +30,6 @@ const node = (changes: Partial<Candidate> = {}): Candidate => ({
   name: "node-1",
   labels: {},
   readiness: { kind: "ready" },
-  unschedulable: false,
   zone: "north",
   acceleration: "kvm",
   firmwares: ["BIOS"],
@@ -50,7 +49,12 @@ describe("A filter", () => {
       { readiness: { kind: "not-ready", message: "is not ready (HeartbeatLost)" } },
       "is not ready (HeartbeatLost)",
     ],
-    ["rejects a cordoned node", {}, { unschedulable: true }, "is cordoned (spec.unschedulable)"],
+    [
+      "rejects a cordoned node",
+      {},
+      { closed: "is cordoned (spec.unschedulable)" },
+      "is cordoned (spec.unschedulable)",
+    ],
     ["lets the right zone pass", { availabilityZone: "north" }, {}, undefined],
     ["rejects another zone", { availabilityZone: "south" }, {}, "is in zone north, not in south"],
     [
@@ -101,7 +105,7 @@ describe("A filter", () => {
     [
       "rejects a node that does not have the data, before it asks anything else",
       { data: { nodeName: "node-2", what: "Volume data" } },
-      { unschedulable: true },
+      { closed: "is cordoned (spec.unschedulable)" },
       "does not have Volume data, which is on node-2",
     ],
     [
@@ -258,6 +262,15 @@ describe("The scheduler's view of a Hypervisor", () => {
   });
 
   test.each([
+    ["open", {}, undefined],
+    ["cordoned", { unschedulable: true }, "is cordoned (spec.unschedulable)"],
+    ["being emptied", { unschedulable: true, drain: true }, "is being emptied (spec.drain)"],
+    ["out of service", { drain: true, outOfService: true }, "is out of service (spec.outOfService)"],
+  ])("tells of a node that is %s", (_, spec, expected) => {
+    expect(rejectionOf(request(), candidateOf(hypervisorWith({}, {}, spec), noResources))).toBe(expected);
+  });
+
+  test.each([
     ["is ready when its agent says so", [readyCondition("True", "AgentReady")], undefined],
     ["is not ready while the agent has said nothing", [], "its agent has not reported yet"],
     [
@@ -293,17 +306,17 @@ describe("A placement in words", () => {
     ],
     [
       "one node",
-      [node({ unschedulable: true })],
+      [node({ closed: "is cordoned (spec.unschedulable)" })],
       "The only node cannot take the machine: node-1 is cordoned (spec.unschedulable).",
     ],
     [
       "several nodes, by name",
-      [node({ name: "b", unschedulable: true }), node({ name: "a", firmwares: [] })],
+      [node({ name: "b", closed: "is cordoned (spec.unschedulable)" }), node({ name: "a", firmwares: [] })],
       "None of 2 nodes can take the machine: a has no BIOS firmware; b is cordoned (spec.unschedulable).",
     ],
     [
       "the node that was chosen",
-      [node(), node({ name: "node-2", unschedulable: true })],
+      [node(), node({ name: "node-2", closed: "is cordoned (spec.unschedulable)" })],
       "Placed on node-1; 1 of 2 nodes could take the machine.",
     ],
   ])("%s", (_, nodes, expected) => {
@@ -312,7 +325,7 @@ describe("A placement in words", () => {
 
   test("stays within a condition's message whatever the number of nodes", () => {
     const nodes = Array.from({ length: 5000 }, (_, index) =>
-      node({ name: `node-${index}`, unschedulable: true }),
+      node({ name: `node-${index}`, closed: "is cordoned (spec.unschedulable)" }),
     );
     const message = explainPlacement(schedule(request(), nodes));
     expect(message.length).toBeLessThan(1024);
@@ -328,7 +341,7 @@ const anyResources = fc.record({
 
 const anyNode = fc.record({
   allocatable: anyResources,
-  unschedulable: fc.boolean(),
+  closed: fc.constantFrom(undefined, "is cordoned (spec.unschedulable)"),
   images: fc.constantFrom(
     [],
     [cachedImage()],
