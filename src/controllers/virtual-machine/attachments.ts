@@ -115,7 +115,7 @@ const pendingDetach = ({ status }: VirtualMachine): Violation | undefined => {
   const subject = names.length === 1 ? `Volume ${names[0]}` : `Volumes ${names.join(", ")}`;
   return passing(
     "DetachPending",
-    `The guest does not let go of ${subject}. Unmount in the guest what is on it, or restart the guest.`,
+    `The guest was asked to let go of ${subject} and has not done so yet. Should it take long, unmount in the guest what is on it, or restart the guest.`,
   );
 };
 

@@ -4,6 +4,7 @@ import { keyPairs } from "../../../src/api/key-pair.ts";
 import { networks } from "../../../src/api/network.ts";
 import { apiVersionOf, type Resource } from "../../../src/api/resource.ts";
 import { virtualMachines } from "../../../src/api/virtual-machine.ts";
+import { volumes } from "../../../src/api/volume.ts";
 
 const object = (resource: Resource, name: string, spec: object): object => ({
   apiVersion: apiVersionOf(resource),
@@ -27,6 +28,7 @@ export const manifests = {
     }),
   keyPair: (name: string, spec: object = { publicKey: PUBLIC_KEY }) => object(keyPairs, name, spec),
   network: (name: string, cidr: string, spec: object = {}) => object(networks, name, { cidr, ...spec }),
+  volume: (name: string, spec: object) => object(volumes, name, spec),
   machine: (name: string, spec: object) => object(virtualMachines, name, spec),
 };
 

@@ -152,7 +152,7 @@ describe("A machine on a node", () => {
     expect(outcomeOf(holding, {})).toMatchObject({
       writes: 1,
       volumesReady:
-        "DetachPending: The guest does not let go of Volume data. Unmount in the guest what is on it, or restart the guest.",
+        "DetachPending: The guest was asked to let go of Volume data and has not done so yet. Should it take long, unmount in the guest what is on it, or restart the guest.",
     });
     const told = carriedOut(holding, decideMachine(placedFacts(holding, hypervisorWith()), NOW));
     const free = { ...told, status: { ...told.status, guest: guestOn() } };
