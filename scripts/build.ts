@@ -5,10 +5,10 @@
  * starts in a third of the time and in half of the memory.
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { build, type BuildOptions } from "esbuild";
-import { bundleViewerScript } from "./viewer-script.ts";
+import { bundlePlugin, REQUIRE_BANNER } from "./plugin.ts";
 
 const root = join(import.meta.dirname, "..");
 const dist = join(root, "dist");
@@ -21,10 +21,7 @@ const common: BuildOptions = {
   sourcemap: "linked",
   legalComments: "linked",
   logLevel: "warning",
-  // Dependencies in CommonJS call require(), which an ES module does not have.
-  banner: {
-    js: 'import { createRequire as vireoCreateRequire } from "node:module"; const require = vireoCreateRequire(import.meta.url);',
-  },
+  banner: { js: REQUIRE_BANNER },
 };
 
 rmSync(dist, { recursive: true, force: true });
@@ -33,29 +30,10 @@ await build({
   ...common,
   entryPoints: [join(root, "src/main.ts")],
   outfile: program,
-  banner: { js: `#!/usr/bin/env node\n${common.banner?.["js"] ?? ""}` },
+  banner: { js: `#!/usr/bin/env node\n${REQUIRE_BANNER}` },
 });
 chmodSync(program, 0o755);
-const plugin = join(dist, "kubectl-vireo");
-const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
-  readonly version: string;
-};
-await build({
-  ...common,
-  entryPoints: [join(root, "src/cli/main.ts")],
-  outfile: plugin,
-  banner: { js: `#!/usr/bin/env node\n${common.banner?.["js"] ?? ""}` },
-  define: {
-    VIREO_VERSION: JSON.stringify(version),
-    VIREO_VIEWER_SCRIPT: JSON.stringify(await bundleViewerScript()),
-  },
-  // One file, nothing beside it.
-  sourcemap: false,
-  legalComments: "eof",
-  minify: true,
-  keepNames: true,
-});
-chmodSync(plugin, 0o755);
+await bundlePlugin(join(dist, "kubectl-vireo"));
 await build({
   ...common,
   entryPoints: [join(root, "src/libvirt/index.ts")],

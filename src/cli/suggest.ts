@@ -8,15 +8,25 @@ export const nearest = (word: string, candidates: readonly string[]): string | u
   return best?.candidate;
 };
 
-/** Levenshtein: how many letters have to be put in, taken out or replaced. */
+/** How many letters have to be put in, taken out, replaced, or swapped with the next. */
 export const editDistance = (one: string, other: string): number => {
-  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (const [rowIndex, letter] of Array.from(one).entries()) {
-    const next = [rowIndex + 1];
-    for (const [column, otherLetter] of Array.from(other).entries()) {
-      const replaced = (row[column] ?? 0) + (letter === otherLetter ? 0 : 1);
-      next.push(Math.min(replaced, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1));
+  let beforeThat: readonly number[] = [];
+  let row: readonly number[] = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let line = 1; line <= one.length; line += 1) {
+    const next = [line];
+    for (let column = 1; column <= other.length; column += 1) {
+      const isSame = one[line - 1] === other[column - 1];
+      const isSwapped = one[line - 1] === other[column - 2] && one[line - 2] === other[column - 1];
+      next.push(
+        Math.min(
+          (row[column - 1] ?? 0) + (isSame ? 0 : 1),
+          (row[column] ?? 0) + 1,
+          (next[column - 1] ?? 0) + 1,
+          isSwapped && line > 1 && column > 1 ? (beforeThat[column - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY,
+        ),
+      );
     }
+    beforeThat = row;
     row = next;
   }
   return row.at(-1) ?? 0;

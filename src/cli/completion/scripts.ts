@@ -35,8 +35,8 @@ _kubectl_vireo() {
     answer=\${answer//:/\\\\:}
     candidates+=("\${answer/$'\\t'/:}")
   done
-  (( \${#candidates} )) && _describe '${PROGRAM}' candidates
-  [[ $directive == :0 ]] && _files
+  if (( \${#candidates} )); then _describe '${PROGRAM}' candidates; fi
+  if [[ $directive == :0 ]]; then _files; fi
 }
 compdef _kubectl_vireo ${PROGRAM}
 `;

@@ -55,10 +55,14 @@ export const proxyCommand = (
   return words.map(quoteForProxyCommand).join(" ");
 };
 
-/** One word for a POSIX shell (fish and csh read it alike), and then for ssh, to which a percent sign means something. */
+/**
+ * One word for the user's shell, and then for ssh, to which a percent sign means
+ * something. Quotes and backslashes stand outside of the quotes, since fish does
+ * not read them there as a POSIX shell does.
+ */
 export const quoteForProxyCommand = (word: string): string => {
   refuseControls(word);
-  return `'${word.replaceAll("'", String.raw`'\''`)}'`.replaceAll("%", "%%");
+  return `'${word.replaceAll(/['\\]/gu, String.raw`'\$&'`)}'`.replaceAll("%", "%%");
 };
 
 /** A file name in an option that takes several. */
