@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { createWebSocketStream, type WebSocket, WebSocketServer } from "ws";
-import { joinStreams } from "../pki/index.ts";
 
 /** What clients may call the content: bytes. A browser wants its word back; none is fine, too. */
 const PROTOCOLS = ["vireo-bytes", "binary"];
@@ -30,6 +30,8 @@ export const createWebSockets = () => {
     serve: async ({ request, socket, head }: Upgrade, stream: Duplex): Promise<void> => {
       const { promise: accepted, resolve, reject } = Promise.withResolvers<WebSocket>();
       const refuse = (): void => reject(new Error("the client has left before the WebSocket began"));
+      // Opening the stream has taken time: he may be gone already, and is not heard to leave again.
+      if (socket.destroyed) refuse();
       socket.once("close", refuse);
       server.handleUpgrade(request, socket, head, (client) => {
         socket.off("close", refuse);
@@ -41,12 +43,24 @@ export const createWebSockets = () => {
       });
       const timer = setInterval(() => client.ping(), PING_MS);
       try {
-        await joinStreams(createWebSocketStream(client), stream);
+        await join(createWebSocketStream(client), stream);
       } finally {
         clearInterval(timer);
       }
     },
   };
+};
+
+/**
+ * A WebSocket cannot be half closed: when either side has ended, and what it
+ * said was delivered, it is over for both.
+ */
+const join = async (client: Duplex, stream: Duplex): Promise<void> => {
+  const both = [pipeline(client, stream), pipeline(stream, client)];
+  await Promise.race(both).catch(() => {});
+  client.destroy();
+  stream.destroy();
+  await Promise.allSettled(both);
 };
 
 /** Whether that is what the client wants, said in a way that can be answered. */

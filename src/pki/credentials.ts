@@ -14,7 +14,6 @@ import {
   type Random,
   runTogether,
   sleep,
-  StalledError,
   systemClock,
   untilAborted,
 } from "../kube/index.ts";
@@ -48,10 +47,11 @@ export interface PeerCredentialsOptions {
   readonly random?: Random | undefined;
 }
 
-/** How often it is looked whether the request was signed, in ms, and for how long. */
-const POLL_MS = 250;
-const POLL_LIMIT_MS = 60_000;
+/** How often it is looked whether the request was answered, in ms: more and more seldom. */
+const POLL = { initialMs: 250, maxMs: 5_000 };
 const BACKOFF = { initialMs: 500, maxMs: 60_000 };
+/** A new certificate is not replaced sooner, whatever is wrong with it, so that nobody is flooded with requests. In ms. */
+const REST_MS = 5_000;
 
 /** A certificate with its key, and when it is to be replaced. */
 interface Issued {
@@ -100,7 +100,7 @@ export const createPeerCredentials = (options: PeerCredentialsOptions): PeerCred
   };
 
   const renew = async (signal: AbortSignal): Promise<void> => {
-    issued = await requestCertificate({ identity, client, clock }, signal);
+    issued = await requestCertificate({ identity, client, clock, random }, signal);
     logger.info(
       { peer: describePeer(identity), notAfter: new Date(issued.notAfter).toISOString() },
       "has a certificate",
@@ -110,21 +110,23 @@ export const createPeerCredentials = (options: PeerCredentialsOptions): PeerCred
 
   const keepRenewing = async (signal: AbortSignal): Promise<void> => {
     let failures = 0;
+    let restUntil = 0;
+    const restMs = (): number => Math.max(0, restUntil - clock.monotonic());
     for (;;) {
       wake = linkAbort(signal);
-      const due = dueInMs();
-      const waitMs =
-        failures > 0 ? backoffDelay(failures, BACKOFF, random) : (due ?? Number.POSITIVE_INFINITY);
-      await sleep(clock, waitMs, wake.signal).catch(() => {});
+      const due = dueInMs() ?? Number.POSITIVE_INFINITY;
+      await sleep(clock, Math.max(due, restMs()), wake.signal).catch(() => {});
       wake.unlink();
       signal.throwIfAborted();
-      if (dueInMs() !== 0) continue;
+      if (dueInMs() !== 0 || restMs() > 0) continue;
       try {
         await renew(signal);
         failures = 0;
+        restUntil = clock.monotonic() + REST_MS;
       } catch (err) {
         signal.throwIfAborted();
         failures += 1;
+        restUntil = clock.monotonic() + backoffDelay(failures, BACKOFF, random);
         logger.warn({ err, peer: describePeer(identity) }, "has no new certificate; trying again");
       }
     }
@@ -167,11 +169,14 @@ const registerExpiry = (metrics: Metrics | undefined, notAfter: () => number | u
   });
 };
 
-type Requesting = Pick<PeerCredentialsOptions, "identity" | "client"> & { readonly clock: Clock };
+type Requesting = Pick<PeerCredentialsOptions, "identity" | "client"> & {
+  readonly clock: Clock;
+  readonly random: Random;
+};
 
 /** One request, from the key to the certificate. */
 const requestCertificate = async (
-  { identity, client, clock }: Requesting,
+  { identity, client, clock, random }: Requesting,
   signal: AbortSignal,
 ): Promise<Issued> => {
   const key = makeKey();
@@ -188,7 +193,7 @@ const requestCertificate = async (
     },
     { signal },
   );
-  const certificate = await untilSigned({ client, clock }, created, signal);
+  const certificate = await untilSigned({ client, clock, random }, created, signal);
   const parsed = new X509Certificate(certificate);
   const notAfter = Date.parse(parsed.validTo);
   const now = clock.now();
@@ -207,24 +212,25 @@ const requestName = (identity: PeerIdentity): string => {
   return `vireo-${identity.kind}-${node}${randomBytes(8).toString("hex")}`.replaceAll(/\.-/g, "-");
 };
 
+/**
+ * Asks once, and waits as long as it takes: while no controller runs, further
+ * requests would only pile up.
+ */
 const untilSigned = async (
-  { client, clock }: Pick<Requesting, "client" | "clock">,
+  { client, clock, random }: Pick<Requesting, "client" | "clock" | "random">,
   { metadata: { name } }: CertificateSigningRequest,
   signal: AbortSignal,
 ): Promise<string> => {
-  const deadline = clock.monotonic() + POLL_LIMIT_MS;
-  for (;;) {
+  for (let looks = 1; ; looks += 1) {
+    await sleep(clock, backoffDelay(looks, POLL, random), signal);
     const request = await client.get(certificateSigningRequests, { name }, { signal });
     if (request === undefined) throw new Error(`CertificateSigningRequest ${name} is gone`);
-    const refusal = request.status.conditions.find(({ type }) => type === "Denied" || type === "Failed");
-    if (refusal !== undefined)
-      throw new StalledError(
-        refusal.reason ?? refusal.type,
-        `CertificateSigningRequest ${name}: ${refusal.type}: ${refusal.message ?? "no message"}`,
-      );
-    if (request.status.certificate !== undefined) return decodeBase64(request.status.certificate);
-    if (clock.monotonic() > deadline)
-      throw new Error(`CertificateSigningRequest ${name} was not signed in time; does the controller run?`);
-    await sleep(clock, POLL_MS, signal);
+    const { certificate, conditions } = request.status;
+    if (certificate !== undefined) return decodeBase64(certificate);
+    const refusal = conditions.find(({ type }) => type === "Denied" || type === "Failed");
+    if (refusal !== undefined) {
+      const why = `${refusal.reason ?? "no reason"}: ${refusal.message ?? "no message"}`;
+      throw new Error(`CertificateSigningRequest ${name}: ${refusal.type}: ${why}`);
+    }
   }
 };

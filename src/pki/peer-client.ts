@@ -132,8 +132,9 @@ const exchange = (own: TlsMaterial, to: PeerAddress, options: PeerRequestOptions
   outgoing.on("upgrade", (_response, stream, head) => {
     stream.setTimeout(0);
     if (head.length > 0) stream.unshift(head);
-    // An upgraded stream is the request's no more.
+    // An upgraded stream is the request's no more. Who reads it hears of its end; before that nobody listens.
     addAbortSignal(options.signal, stream);
+    stream.on("error", () => {});
     resolve({ kind: "upgraded", stream });
   });
   // A refusal may come before the body was read: the answer counts then, not the broken pipe.

@@ -22,17 +22,28 @@ export const trustBundle = (
   const own = new X509Certificate(current);
   const isRetired = now > Date.parse(own.validFrom) + RETIREMENT_MS;
   const older = splitCertificates(options.stored ?? "").filter((pem) => {
-    const certificate = new X509Certificate(pem);
-    return certificate.fingerprint256 !== own.fingerprint256 && now < Date.parse(certificate.validTo);
+    const certificate = parse(pem);
+    if (certificate === undefined || certificate.fingerprint256 === own.fingerprint256) return false;
+    return now < Date.parse(certificate.validTo);
   });
   return [current, ...(isRetired ? [] : older)].join("");
+};
+
+/** Undefined for what is none: a bundle that somebody has spoilt is mended. */
+const parse = (pem: string): X509Certificate | undefined => {
+  try {
+    return new X509Certificate(pem);
+  } catch {
+    return undefined;
+  }
 };
 
 /** Whether that certificate was signed by the first authority of the bundle, the one that signs now. */
 export const isOfCurrentAuthority = (certificate: string, bundle: string): boolean => {
   const [first] = splitCertificates(bundle);
   if (first === undefined) return false;
-  const authority = new X509Certificate(first);
+  const authority = parse(first);
+  if (authority === undefined) return false;
   const leaf = new X509Certificate(certificate);
   return leaf.checkIssued(authority) && leaf.verify(authority.publicKey);
 };

@@ -10,9 +10,15 @@ import { WebSocket } from "ws";
 import { type Subresource, subresourcePath } from "../../src/api/subresources.ts";
 import { type VirtualMachine, virtualMachines } from "../../src/api/virtual-machine.ts";
 import { waitFor } from "../testbed/wait.ts";
-import { type ApiClient, refusalOf } from "./support/api-client.ts";
+import { type ApiClient, MERGE_PATCH, refusalOf } from "./support/api-client.ts";
 import { type FakeNode, openSubresourceStage, type SubresourceStage } from "./support/subresource-stage.ts";
-import { connectAgent } from "./support/system.ts";
+import {
+  connectAgent,
+  connectController,
+  CONTROLLER,
+  grantEverything,
+  revokeEverything,
+} from "./support/system.ts";
 
 let stage: SubresourceStage;
 let node: FakeNode;
@@ -330,5 +336,40 @@ describe("kubectl", () => {
     await expect(controlPlane.kubectl(["get", "--raw", pathOf("log", "nobody")])).rejects.toThrow(
       '"nobody" not found',
     );
+  });
+});
+
+describe("the controller, whatever rights it is given,", () => {
+  const PATH = "/apis/apiregistration.k8s.io/v1/apiservices/v1alpha1.subresources.vireo.dev";
+  let controller: ApiClient;
+
+  beforeAll(async () => {
+    await grantEverything(stage.cluster, CONTROLLER);
+    controller = await connectController(stage.cluster);
+  });
+
+  afterAll(async () => {
+    await controller.close();
+    await revokeEverything(stage.cluster, CONTROLLER);
+  });
+
+  test.each([
+    ["sends requests for consoles nowhere else", { service: { name: "other" } }],
+    ["does not make the aggregator believe anybody", { insecureSkipTLSVerify: true, caBundle: null }],
+  ])("%s", async (_what, spec) => {
+    const reply = await controller.call({
+      method: "PATCH",
+      path: PATH,
+      contentType: MERGE_PATCH,
+      body: { spec },
+    });
+    expect(refusalOf(reply)?.message).toContain(
+      "may change the caBundle of an APIService, and nothing else of it",
+    );
+  });
+
+  test("does not take the api-server away", async () => {
+    const reply = await controller.call({ method: "DELETE", path: PATH });
+    expect(refusalOf(reply)?.message).toContain("may change the APIService");
   });
 });

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from "../../../src/kube/index.ts";
+import { type Clock, systemClock } from "../../src/kube/index.ts";
 
 /** The system's clock, which a test puts forward at will. */
 export interface TravellingClock extends Clock {
