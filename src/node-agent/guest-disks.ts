@@ -2,6 +2,7 @@ import type { GuestParts, PlacedMachine, VolumeDisk } from "./desired.ts";
 import type { MissingStorage } from "./machine-status.ts";
 import type { StepContext } from "./steps.ts";
 import {
+  copiedFrom,
   ensureDisk,
   growWhileOff,
   type StoredDisk,
@@ -69,8 +70,11 @@ export const guestDisks = async (
   context: StepContext,
   options: Options,
 ): Promise<GuestDisks> => {
-  const root = await ensureAsLargeAsWanted(wantedRootDisk(target), context, options);
+  const wanted = wantedRootDisk(target);
+  const root = await ensureAsLargeAsWanted(wanted, context, options);
   if (root.kind !== "ready") return root;
+  const isFirstStart = target.machine.status?.guest?.startedAt === undefined;
+  if (isFirstStart) for (const source of copiedFrom(wanted)) context.lookAtDisk(source);
   const volumes = await ensureVolumes(target, context, options);
   if ("kind" in volumes) return volumes;
   const cdroms = await ensureCdroms(target, context, options);

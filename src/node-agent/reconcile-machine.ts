@@ -130,7 +130,7 @@ const withObserved = (
     ...guest,
     ...(hardware === undefined
       ? {}
-      : { vcpus: hardware.vcpus.current, memoryMiB: hardware.memory.currentMiB }),
+      : { vcpus: hardware.vcpus.current, memoryMiB: Math.floor(hardware.memory.currentMiB) }),
     ...(named === undefined ? {} : { volumes: named }),
   };
 };

@@ -5,18 +5,18 @@ import { chainSizeMiB, volumeDiskOf, volumeSizeMiB } from "./desired.ts";
 import type { LifecycleMetrics } from "./lifecycle-metrics.ts";
 import type { ObjectView } from "./object-view.ts";
 import {
+  copiedFrom,
   ensureDisk,
   growWhileOff,
   type StorageContext,
   type StoredDisk,
   wantedVolumeDisk,
 } from "./storage.ts";
+import type { DiskChain } from "./volumes/types.ts";
 import { type VolumeResult, type VolumeStatusApply, volumeStatus } from "./volume-status.ts";
 
 /** A copy and a wipe tell how they get on; this is for what got lost on the way. */
 const PROGRESS_CHECK_MS = 5_000;
-const RETRY_MS = 30_000;
-
 export type VolumeView = ObjectView<Volume, VolumeStatusApply>;
 
 export interface VolumeContext extends StorageContext {
@@ -25,6 +25,8 @@ export interface VolumeContext extends StorageContext {
   readonly metrics: LifecycleMetrics;
   /** Asks for a pass over the machine. */
   readonly lookAtMachine: (uid: string) => void;
+  /** Asks for a pass over a disk, whose layers may be fewer now. */
+  readonly lookAtDisk: (uid: string) => void;
   /** The node keeps other data of deleted Volumes than before, which its report tells. */
   readonly tellReport: () => void;
   readonly now: () => Date;
@@ -51,6 +53,8 @@ export const reconcileVolume = async (
   const isLeaving = volume.metadata.deletionTimestamp !== undefined && isGivenUp(volume);
   const pass = isLeaving ? await release(volume, context, options) : await provide(volume, context, options);
   await say(volume, pass.result, context, options);
+  const isMade = volume.status?.sizeMiB === undefined && pass.result.kind === "ready";
+  if (isMade) for (const source of copiedFrom(wantedVolumeDisk(volume))) context.lookAtDisk(source);
   return pass.next;
 };
 
@@ -115,33 +119,31 @@ const provide = async (volume: Volume, context: VolumeContext, options: Options)
   const refused = await adoptRetained(volume, context, options);
   if (refused !== undefined) return refused;
   const want = wantedVolumeDisk(volume);
-  const vmUid = await context.users.runningGuestOf(want.ref, options);
-  // A running guest's disk is settled by its machine's passes alone.
-  const disk =
-    vmUid === undefined
-      ? await ensureDisk(want, context, options)
-      : await findInUse(volume, context, options);
-  if (disk.kind !== "ready") return missing(disk, volume);
-  const sizeMiB = chainSizeMiB(disk.chain);
+  // What is there is only looked at: to make sure of it would break a merge of its layers off.
+  const found = await context.volumes.disks.find(want.ref, options);
+  const disk: StoredDisk =
+    found === undefined ? await ensureDisk(want, context, options) : { kind: "ready", chain: found };
+  return disk.kind === "ready" ? afterMaking(volume, disk.chain, context, options) : missing(disk, volume);
+};
+
+/** The disk is there; is it as large as asked for? */
+const afterMaking = async (
+  volume: Volume,
+  chain: DiskChain,
+  context: VolumeContext,
+  options: Options,
+): Promise<Pass> => {
+  const sizeMiB = chainSizeMiB(chain);
   if (sizeMiB >= volumeSizeMiB(volume)) return { result: { kind: "ready", sizeMiB }, next: done };
+  const want = wantedVolumeDisk(volume);
+  const vmUid = await context.users.runningGuestOf(want.ref, options);
   if (vmUid !== undefined) {
     context.lookAtMachine(vmUid);
     return { result: { kind: "growing", sizeMiB }, next: requeueAfter(PROGRESS_CHECK_MS) };
   }
-  const grown = await growWhileOff(want, disk.chain, context, options);
+  const grown = await growWhileOff(want, chain, context, options);
   if (grown.kind !== "ready") return missing(grown, volume);
   return { result: { kind: "ready", sizeMiB: chainSizeMiB(grown.chain) }, next: done };
-};
-
-const findInUse = async (
-  volume: Volume,
-  { volumes }: VolumeContext,
-  options: Options,
-): Promise<StoredDisk> => {
-  const chain = await volumes.disks.find(volumeDiskOf(volume), options);
-  if (chain !== undefined) return { kind: "ready", chain };
-  const message = "A guest has the disk, and its record is not to be found.";
-  return { kind: "failed", reason: "DiskGone", message, retryAfterMs: RETRY_MS };
 };
 
 const release = async (volume: Volume, context: VolumeContext, options: Options): Promise<Pass> => {

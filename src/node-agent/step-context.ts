@@ -5,7 +5,7 @@ import type { StorageContext } from "./storage.ts";
 /** Rooms and the node's network; a machine that is being removed has left the rules already. */
 export const createStepContext = (
   options: Pick<AgentOptions, "rooms" | "stores" | "objects" | "network" | "fetchSeed" | "now">,
-  storage: StorageContext & Pick<StepContext, "lookAtVolume">,
+  storage: StorageContext & Pick<StepContext, "lookAtVolume" | "lookAtDisk">,
 ): StepContext => {
   const { rooms, network, objects, fetchSeed, now } = options;
   options.stores.machines.onChange(({ before, after }) => {

@@ -33,6 +33,8 @@ export interface StepContext extends StorageContext {
   readonly fetchSeed: FetchSeed;
   /** Asks for a pass over the Volume. */
   readonly lookAtVolume: (uid: string) => void;
+  /** Asks for a pass over a disk, whose layers may be fewer now. */
+  readonly lookAtDisk: (uid: string) => void;
   /** One pass over the routes and rules of all machines of this node; concurrent callers share it. */
   readonly syncNetwork: () => Promise<void>;
   /** Leaves the machine out of that pass from now on, and makes one. */

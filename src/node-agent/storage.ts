@@ -57,6 +57,10 @@ export const wantedVolumeDisk = (volume: Volume): WantedDisk => ({
   origin: originOf(volume.status?.allocation ?? {}),
 });
 
+/** UID of the disk that was frozen only for the copy that this one began as: when it is made, that may be merged. */
+export const copiedFrom = ({ origin }: WantedDisk): readonly string[] =>
+  origin.kind === "copy" && origin.of.snapshotUid === undefined ? [diskReferenceOf(origin.of).uid] : [];
+
 /** UIDs of what must hold still while a disk of that origin is made. */
 export const sourceUids = (origin: DiskOrigin, users: DiskUsers): readonly string[] => {
   if (origin.kind !== "copy" || origin.of.snapshotUid !== undefined) return [];
