@@ -60,23 +60,32 @@ const tell = (
   return [...steps, announce("Normal", "Reserved", `Reserved for VirtualMachine ${attachedTo.name}.`)];
 };
 
+/**
+ * Where the Volume is made. It is reserved for nobody new before its source has
+ * decided about the node: a machine that was given it meanwhile would be placed
+ * anywhere, and the two would never come together.
+ */
 const decideFirstPlace = (facts: VolumeFacts, now: Date): VolumeDecision => {
   const { volume, hypervisors, seenForMs } = facts;
   const attachedTo = reservationOf(facts);
+  const kept = attachedTo?.uid === volume.status?.attachedTo?.uid ? attachedTo : undefined;
   const verdict = judgeOrigin(volume, facts.origin);
   if (verdict.kind === "unusable") {
     const isYoung = volume.status === undefined && seenForMs < PATIENCE_MS;
     if (isYoung && verdict.violation.kind === "missing")
       return { steps: [], requeueAfterMs: PATIENCE_MS - seenForMs };
-    return { steps: tell(facts, { attachedTo, voice: unusableVoice(verdict.violation) }, now) };
+    return { steps: tell(facts, { attachedTo: kept, voice: unusableVoice(verdict.violation) }, now) };
   }
   const holder = machineOf(facts, attachedTo);
   const place = firstPlace({ volume, holder, hypervisors }, verdict.origin);
   switch (place.kind) {
     case "first-consumer":
       return { steps: tell(facts, { attachedTo, voice: unclaimedVoice(attachedTo) }, now) };
-    case "unusable":
-      return { steps: tell(facts, { attachedTo, voice: unusableVoice(place.violation) }, now) };
+    case "unusable": {
+      const isFixed = verdict.origin.nodeName !== undefined;
+      const voice = unusableVoice(place.violation);
+      return { steps: tell(facts, { attachedTo: isFixed ? kept : attachedTo, voice }, now) };
+    }
     case "node": {
       const { nodeName } = place;
       const { allocation } = verdict.origin;

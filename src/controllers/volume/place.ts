@@ -3,7 +3,8 @@ import { LOCAL_POOL } from "../../api/storage-pool.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Volume } from "../../api/volume.ts";
 import { isLost } from "../hypervisor/status.ts";
-import type { Violation } from "../virtual-machine/violation.ts";
+import { passing, type Violation } from "../virtual-machine/violation.ts";
+import { NODE_LOST } from "../voice.ts";
 import { isGiven, isMade } from "./judge.ts";
 import type { Origin } from "./origin.ts";
 
@@ -43,29 +44,37 @@ export const firstPlace = (facts: PlaceFacts, { nodeName, sharedPool }: Origin):
 const check = ({ volume, hypervisors }: PlaceFacts, nodeName: string): Place => {
   const hypervisor = find(hypervisors, nodeName);
   const { pool } = volume.spec;
-  if (hypervisor !== undefined && hasPool(hypervisor, pool)) return { kind: "node", nodeName };
-  const message =
-    hypervisor === undefined
-      ? `There is no Hypervisor ${nodeName}, where the Volume would have to be made.`
-      : `Node ${nodeName}, where the Volume has to be made, has no storage pool ${pool}; it has ${poolsOf(hypervisor).join(", ")}. Name the pool on the node (--storage-pool), or make a Volume in another pool.`;
-  return { kind: "unusable", violation: { kind: "passing", reason: "PoolNotFound", message } };
+  if (hypervisor === undefined || isLost(hypervisor)) {
+    const fate = hypervisor === undefined ? "does not exist any more" : "gives no sign of life";
+    return unusable(NODE_LOST, `Node ${nodeName}, where the Volume has to be made, ${fate}.`);
+  }
+  if (hasPool(hypervisor, pool)) return { kind: "node", nodeName };
+  return unusable(
+    "PoolNotFound",
+    `Node ${nodeName}, where the Volume has to be made, has no storage pool ${pool}; it has ${poolsOf(hypervisor).join(", ")}. Name the pool on the node (--storage-pool), or make a Volume in another pool.`,
+  );
 };
+
+const unusable = (reason: string, message: string): Place => ({
+  kind: "unusable",
+  violation: passing(reason, message),
+});
 
 /**
  * The node of a Volume that has one. A disk that a machine was given is where the
  * machine is: it has moved with it. In a shared pool the files can be worked on
  * from elsewhere: where the machine is that it is for, or any node when its own
- * is gone for good. But a copy that is being made there is not handed over.
+ * is gone for good. But a copy that is being made is not handed over.
  */
 export const presentPlace = ({ volume, holder, hypervisors }: PlaceFacts, nodeName: string): string => {
   const machineNode = holder?.status?.nodeName;
   const sharing = hypervisors.filter((hypervisor) => isShared(hypervisor, volume.spec.pool));
-  const isFollower =
-    machineNode !== undefined &&
-    (find(sharing, machineNode) === undefined
-      ? holder !== undefined && isGiven(holder, volume)
-      : isMade(volume));
-  if (isFollower) return machineNode;
+  if (machineNode !== undefined) {
+    const isWithinReach = find(sharing, machineNode) !== undefined;
+    const isGivenToIt = holder !== undefined && isGiven(holder, volume);
+    const canBeMadeThere = !isWithinReach && !isCopy(volume);
+    if ((isWithinReach || isGivenToIt) && (isMade(volume) || canBeMadeThere)) return machineNode;
+  }
   if (find(hypervisors, nodeName) !== undefined) return nodeName;
   const [heir] = sharing
     .filter((hypervisor) => !isLost(hypervisor))
@@ -73,6 +82,10 @@ export const presentPlace = ({ volume, holder, hypervisors }: PlaceFacts, nodeNa
     .toSorted();
   return heir ?? nodeName;
 };
+
+/** Is it made out of data that one node has? */
+const isCopy = ({ status }: Volume): boolean =>
+  status?.allocation?.source !== undefined || status?.allocation?.retainedUid !== undefined;
 
 const find = (hypervisors: readonly Hypervisor[], name: string): Hypervisor | undefined =>
   hypervisors.find(({ metadata }) => metadata.name === name);

@@ -72,6 +72,16 @@ describe("A Volume that a machine has", () => {
     expect(said(decide({ volumes: [volume], machines: [machine] })).nodeName).toBe("node-2");
   });
 
+  test.each([
+    ["an empty one that is being made", {}, "node-2"],
+    ["a copy that is being made", { allocation: { source: { volumeUid: uidOf("golden") } } }, undefined],
+  ])("moves with it, %s", (_, status, nodeName) => {
+    const young = volumeWith({}, {}, { nodeName: "node-1", phase: "Provisioning", ...forWeb, ...status });
+    const machine = machineOf("web", { names: ["data"], given: [young] }, { nodeName: "node-2" });
+    const { steps } = decide({ volumes: [young], machines: [machine] });
+    expect(steps.length === 0 ? undefined : statusOf(steps).nodeName).toBe(nodeName);
+  });
+
   test("does not move when the machine has only asked for it", () => {
     const machine = machineOf("web", { names: ["data"] }, { nodeName: "node-2" });
     expect(decide({ volumes: [volume], machines: [machine] }).steps).toEqual([]);

@@ -14,7 +14,7 @@ import {
   unplacedMachine,
   volumeWith,
 } from "../disk-objects.ts";
-import { cachedImage, imageWith, uidOf } from "../objects.ts";
+import { cachedImage, imageWith, lostHypervisor, uidOf } from "../objects.ts";
 import { decide, node, said } from "./deciding.ts";
 
 describe("An empty Volume", () => {
@@ -60,6 +60,18 @@ describe("An empty Volume", () => {
     expect(said(decide({ volumes: [volumeWith()], machines: [machine] })).attachedTo).toBeUndefined();
   });
 
+  test.each([
+    ["gives no sign of life", [lostHypervisor()]],
+    ["does not exist any more", []],
+  ])("waits for a node that %s", (fate, hypervisors) => {
+    const machines = [machineOf("web", { names: ["data"] })];
+    const decision = decide({ volumes: [volumeWith()], machines, hypervisors });
+    expect(said(decision)).toEqual({ phase: "Pending", attachedTo: "web" });
+    expect(conditionsOf(decision.steps)).toEqual([
+      `Ready=False NodeLost: Node node-1, where the Volume has to be made, ${fate}.`,
+    ]);
+  });
+
   test("waits for a node that has its storage pool", () => {
     const machines = [machineOf("web", { names: ["data"] })];
     const decision = decide({ volumes: [volumeWith({ pool: "fast" })], machines });
@@ -86,6 +98,17 @@ describe("A Volume with a source", () => {
       "Ready=False ImageNotFound: Image tiny does not exist in namespace default. Make it there.",
     ]);
     expect(stepsOf(steps)).toEqual(["apply-status", "announce ImageNotFound"]);
+  });
+
+  test("that is not there yet is for nobody: its node is not known", () => {
+    const machines = [machineOf("web", { names: ["data"] })];
+    expect(said(decide({ volumes: [fromImage], machines }))).toEqual({ phase: "Pending" });
+    const reserved = volumeWith(
+      { source: { image: "tiny" } },
+      {},
+      { attachedTo: { name: "web", uid: machineOf("web").metadata.uid } },
+    );
+    expect(said(decide({ volumes: [reserved], machines })).attachedTo).toBe("web");
   });
 
   test("of an image of another namespace needs to be allowed to use it", () => {
