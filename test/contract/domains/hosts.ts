@@ -33,8 +33,8 @@ export interface TestHost {
   readonly stateDirectory: string;
   /** A machine with disk, seed and tap on this host. */
   prepare(vmUid: string, changes?: Partial<Domain>): Promise<Domain>;
-  /** Resolves when the guest hears its power button. */
-  whenBooted(vmUid: string): Promise<void>;
+  /** Resolves when the guest has booted so many times, and hears its power button. Default: once. */
+  whenBooted(vmUid: string, times?: number): Promise<void>;
   /** Ends the guest as an accident does. */
   crash(vmUid: string): Promise<void>;
   killDaemon(): Promise<void>;
@@ -159,11 +159,11 @@ export const startReal = async (): Promise<RealHost> => {
       ...(await prepareOn(node, stateDirectory, image, vmUid)),
       ...changes,
     }),
-    whenBooted: async (vmUid) => {
+    whenBooted: async (vmUid, times = 1) => {
       const log = join(stateDirectory, "consoles", `${vmUid}.log`);
       await waitFor(
         `guest ${vmUid} booted`,
-        async () => (await readFile(log, "utf8")).includes("vireo-guest ready"),
+        async () => (await readFile(log, "utf8")).split("vireo-guest ready").length > times,
         { timeoutMs: 120_000 },
       );
     },
