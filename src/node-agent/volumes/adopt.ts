@@ -1,4 +1,5 @@
 import { baseFile, headerOf, layerAsFile } from "./chains.ts";
+import { describeDisk, DiskStateError } from "./failure.ts";
 import type { DiskRecord } from "./record.ts";
 import { alone, inTurn, type Room } from "./room.ts";
 import { settleWhileOff } from "./settle.ts";
@@ -58,16 +59,23 @@ const takeOver = async (
  * See VolumeDisks.adopt. The directory is renamed as a whole; that the disk is
  * retained stays written until its layers have been told where they are.
  */
-export const adoptDisk = (room: Room, want: Adoption, signal: AbortSignal): Promise<AdoptionOutcome> =>
-  alone(room, { ...want.ref, uid: want.retainedUid }, () =>
-    inTurn(room, want.ref, async () => {
+export const adoptDisk = async (
+  room: Room,
+  want: Adoption,
+  signal: AbortSignal,
+): Promise<AdoptionOutcome> => {
+  const { ref, retainedUid } = want;
+  if (ref.uid === retainedUid) throw new DiskStateError(`${describeDisk(ref)} cannot take itself over`);
+  const inBothTurns = (): Promise<AdoptionOutcome> =>
+    inTurn(room, ref, async () => {
       const { directories } = room;
-      if ((await directories.read(want.ref)) === undefined) {
+      if ((await directories.read(ref)) === undefined) {
         const refusal = await takeOver(room, want, signal);
         if (refusal !== undefined) return refusal;
       }
-      const record = await directories.require(want.ref);
-      if (record.retained !== undefined) await finishAdoption(room, want.ref, record, signal);
+      const record = await directories.require(ref);
+      if (record.retained !== undefined) await finishAdoption(room, ref, record, signal);
       return { kind: "adopted" };
-    }),
-  );
+    });
+  return alone(room, { ...ref, uid: retainedUid }, inBothTurns);
+};

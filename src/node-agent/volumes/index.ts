@@ -1,4 +1,3 @@
-import { LOCAL_POOL } from "../../api/storage-pool.ts";
 import type { StoragePoolStatus } from "../../api/storage-pool.ts";
 import type { RunCommand } from "../host/command.ts";
 import type { Files } from "../host/files.ts";
@@ -13,6 +12,7 @@ import { imagesNamedIn } from "./record.ts";
 import { createRestores } from "./restores.ts";
 import type { Room } from "./room.ts";
 import { createSnapshots } from "./snapshots.ts";
+import { createTransfers, type VolumeTransfers } from "./transfers.ts";
 import type {
   AdoptionOutcome,
   CachedImage,
@@ -35,7 +35,6 @@ import type {
 } from "./types.ts";
 
 export { DamagedDiskError, DiskBusyError, DiskStateError } from "./failure.ts";
-export { LOCAL_POOL };
 
 /**
  * The disks of this node: storage pools, and in them for each disk a directory
@@ -55,6 +54,7 @@ export interface Volumes {
   readonly restores: VolumeRestores;
   readonly merges: VolumeMerges;
   readonly exports: VolumeExports;
+  readonly transfers: VolumeTransfers;
   /** UIDs of the images that disks here stand on or are being copied from: they must stay in the cache. */
   imagesInUse(): Promise<ReadonlySet<string>>;
   /**
@@ -229,6 +229,7 @@ export const createVolumes = (settings: VolumesSettings): Volumes => {
     restores: createRestores(room),
     merges,
     exports: createExports(room),
+    transfers: createTransfers(room),
 
     async pools() {
       const found: StoragePoolStatus[] = [];

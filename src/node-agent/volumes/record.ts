@@ -70,7 +70,7 @@ const merge = z.object({
   base: layerName.optional(),
 });
 
-const diskRecord = z.object({
+export const diskRecord = z.object({
   version: z.literal(2),
   /** What the lowest layer stands on. */
   image: z.object({ uid: objectUid, checksum }).optional(),

@@ -51,7 +51,7 @@ beforeEach(async () => {
   const disk = { ref: root, sizeMiB: 1024, source: { kind: "image", image: image() } } as const;
   const { path, backing } = await ready(volumes, disk);
   qemuIo(path, `write -P ${DATA}`);
-  const below = backing.map(({ isImage, ...layer }) => ({ ...layer, shared: isImage }));
+  const below = backing.map((layer) => ({ path: layer.path, format: layer.format, shared: layer.isImage }));
   want = { ...machine, rootDisk: { layers: [{ path, format: "qcow2" }, ...below] } };
   await host.domains.start(want, options);
 }, PATIENCE_MS);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { randomUUID } from "node:crypto";
-import { existsSync, linkSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type RunCommand, runCommand } from "../../../src/node-agent/host/command.ts";
 import type { Volumes } from "../../../src/node-agent/volumes/index.ts";
@@ -255,6 +255,24 @@ describe("a retained disk", () => {
     expect(JSON.stringify(theirs).replace(retainedUid, "")).toBe(
       JSON.stringify(none).replace(/[0-9a-f-]{36}/, ""),
     );
+  });
+
+  test("whose adoption was cut short is used by whoever has it now", async () => {
+    const former = newVolume();
+    await ready(volumes, blank(former));
+    qemuIo(await headOf(volumes, former), "write -P 0x21 4M 1M");
+    const snapshotUid = await takeSnapshot(volumes, [former]);
+    await volumes.snapshots.discard(snapshotUid, [former], options);
+    await volumes.disks.retain(former, { namespace: "shop", name: "data" }, options);
+    const ref = newVolume();
+    // The agent was killed when it had renamed the directory.
+    renameSync(join(storage.local, "volumes", former.uid), join(storage.local, "volumes", ref.uid));
+    const { path } = await ready(volumes, blank(ref));
+    expectPatterns(path, "0x21 4M 1M");
+    expect((await volumes.disks.list(options))[0]).not.toHaveProperty("retained");
+    await expect(
+      volumes.disks.adopt({ ref, retainedUid: ref.uid, namespace: "shop" }, options),
+    ).rejects.toThrow("itself");
   });
 
   test("goes when it is removed after all", async () => {
