@@ -71,6 +71,14 @@ export class FakeVolumes {
 
   readonly room: Volumes = {
     pools: async () => [],
+    transfers: {
+      describe: async () => {
+        throw new DiskStateError("the fake sends nothing");
+      },
+      open: async () => undefined,
+      receive: async () => ({ kind: "working", progressPercent: 0 }),
+      accept: async () => {},
+    },
     disks: {
       ensure: ({ ref, sizeMiB, source }) =>
         this.#effect(() => {

@@ -35,6 +35,13 @@ import type {
 } from "./types.ts";
 
 export { DamagedDiskError, DiskBusyError, DiskStateError } from "./failure.ts";
+export {
+  diskManifest,
+  type DiskManifest,
+  type Reception,
+  type ReceptionOutcome,
+  type VolumeTransfers,
+} from "./transfers.ts";
 
 /**
  * The disks of this node: storage pools, and in them for each disk a directory
