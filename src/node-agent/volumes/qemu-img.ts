@@ -1,3 +1,4 @@
+import { createAtMost } from "../host/at-most.ts";
 import { CommandError, type RunCommand } from "../host/command.ts";
 import type { Files } from "../host/files.ts";
 import { DiskBusyError } from "./failure.ts";
@@ -42,6 +43,9 @@ const SHORT_MS = 60_000;
 /** The largest disks on the slowest ones. A copy that is stuck is ended by whoever gives the disk up. */
 const LONG_MS = 48 * 3600 * 1000;
 
+/** More would only make each other, and the guests, slower. */
+const COPIES_AT_A_TIME = 4;
+
 /** libvirt hands a file to QEMU's user when a guest starts, and takes it back afterwards. */
 const OWNER_ONLY = { mode: 0o600 } as const;
 
@@ -62,6 +66,7 @@ const whenLocked = (path: string) => (error: unknown) => {
 };
 
 export const createQemuImg = (run: RunCommand, files: Files): QemuImg => {
+  const inTurns = createAtMost(COPIES_AT_A_TIME);
   const quickly = async (args: readonly string[], path: string, signal: AbortSignal): Promise<void> => {
     await run("qemu-img", args, { signal, timeoutMs: SHORT_MS }).catch(whenLocked(path));
   };
@@ -72,11 +77,9 @@ export const createQemuImg = (run: RunCommand, files: Files): QemuImg => {
       const percent = lastPercent(text);
       if (percent !== undefined) onProgress(percent);
     };
-    await run("setpriv", ["--pdeathsig=KILL", "--", "qemu-img", ...args], {
-      signal,
-      timeoutMs: LONG_MS,
-      onStdout,
-    }).catch(whenLocked(path));
+    const command = ["--pdeathsig=KILL", "--", "qemu-img", ...args];
+    const copy = () => run("setpriv", command, { signal, timeoutMs: LONG_MS, onStdout });
+    await inTurns(copy, { signal }).catch(whenLocked(path));
   };
   const sync = async (path: string): Promise<void> => {
     await using file = await files.openForWriting(path, OWNER_ONLY);
