@@ -34,8 +34,8 @@ const metadataSchema = z.object({
 });
 type Metadata = z.infer<typeof metadataSchema>;
 
-/** Managers that are a person at a keyboard: kubectl-patch, kubectl-client-side-apply, and we. */
-const PEOPLE = /^kubectl(-[a-z-]+)?$/;
+/** Managers that are a person at a keyboard (kubectl-patch, kubectl-client-side-apply, and we), or that nobody can tell. */
+const PEOPLE = /^(kubectl(-[a-z-]+)?|before-first-apply|unknown)$/;
 
 /** Those who write an object again and again, by the marks that they leave on it. */
 export const standingWriters = ({

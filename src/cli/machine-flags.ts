@@ -204,14 +204,17 @@ export const specOf = (invocation: Invocation, readUserData: string | undefined)
   const { text } = invocation;
   return defined({
     ...sizeOf(invocation),
-    rootDisk: optionalObject({ pool: text("pool"), bootOrder: number("boot-order", text("boot-order")) }),
+    rootDisk: optionalObject({
+      pool: text("pool"),
+      bootOrder: wholeNumber("boot-order", text("boot-order")),
+    }),
     volumes: unlessEmpty(invocation.list("volume").map(volumeOf)),
     cdroms: unlessEmpty(invocation.list("cdrom").map(cdromOf)),
     networks: unlessEmpty(invocation.list("network").map(networkOf)),
     keyPairs: unlessEmpty(invocation.list("key-pair")),
     securityGroups: unlessEmpty(invocation.list("security-group")),
     runStrategy: text("run-strategy"),
-    terminationGracePeriodSeconds: number("grace-period", text("grace-period")),
+    terminationGracePeriodSeconds: wholeNumber("grace-period", text("grace-period")),
     hostname: text("hostname"),
     cloudInit: cloudInitOf(invocation, readUserData),
     firmware: text("firmware"),
@@ -230,8 +233,8 @@ export const specOf = (invocation: Invocation, readUserData: string | undefined)
 export const sizeOf = ({ text }: Invocation): SpecDraft =>
   defined({
     flavor: text("flavor"),
-    vcpus: number("vcpus", text("vcpus")),
-    maxVcpus: number("max-vcpus", text("max-vcpus")),
+    vcpus: wholeNumber("vcpus", text("vcpus")),
+    maxVcpus: wholeNumber("max-vcpus", text("max-vcpus")),
     memory: text("memory"),
     maxMemory: text("max-memory"),
     disk: text("disk"),
@@ -287,7 +290,8 @@ const optionalObject = (members: Readonly<Record<string, unknown>>): SpecDraft |
 const unlessEmpty = <T>(list: readonly T[]): readonly T[] | undefined =>
   list.length === 0 ? undefined : list;
 
-const number = (flag: string, text: string | undefined): number | undefined => {
+/** Throws UsageError for what is no whole number. */
+export const wholeNumber = (flag: string, text: string | undefined): number | undefined => {
   if (text === undefined) return undefined;
   if (/^[0-9]{1,9}$/.test(text)) return Number(text);
   throw new UsageError(`--${flag}: ${JSON.stringify(text)} is not a whole number`);
@@ -320,13 +324,13 @@ const volumeOf = (text: string): SpecDraft => {
   return defined({
     name: parts.name,
     bus: one(parts, "bus"),
-    bootOrder: number("volume", one(parts, "boot")),
+    bootOrder: wholeNumber("volume", one(parts, "boot")),
   });
 };
 
 const cdromOf = (text: string): SpecDraft => {
   const parts = partsOf("cdrom", text, ["boot"]);
-  return defined({ image: parts.name, bootOrder: number("cdrom", one(parts, "boot")) });
+  return defined({ image: parts.name, bootOrder: wholeNumber("cdrom", one(parts, "boot")) });
 };
 
 const networkOf = (text: string): SpecDraft => {
@@ -335,7 +339,7 @@ const networkOf = (text: string): SpecDraft => {
     name: parts.name,
     address: one(parts, "address"),
     allowedAddresses: parts.options.get("allow"),
-    bootOrder: number("network", one(parts, "boot")),
+    bootOrder: wholeNumber("network", one(parts, "boot")),
   });
 };
 
@@ -384,7 +388,7 @@ const probeOf = (flag: string, text: string | undefined): SpecDraft | undefined 
       `--${flag}: ${JSON.stringify(parts.name)} is not tcp:PORT, http:PORT/PATH or https:PORT/PATH`,
     );
   const numbers = Object.entries(probeNumbers).map(
-    ([key, member]) => [member, number(flag, one(parts, key))] as const,
+    ([key, member]) => [member, wholeNumber(flag, one(parts, key))] as const,
   );
   const action =
     scheme === "tcp"

@@ -7,6 +7,7 @@ import { networks } from "../api/network.ts";
 import type { KubernetesObject } from "../api/meta.ts";
 import type { Resource } from "../api/resource.ts";
 import { securityGroups } from "../api/security-group.ts";
+import { virtualMachineMigrations } from "../api/virtual-machine-migration.ts";
 import { virtualMachineRestores } from "../api/virtual-machine-restore.ts";
 import { virtualMachineSnapshots } from "../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../api/virtual-machine.ts";
@@ -51,9 +52,13 @@ export const volumeNames = ({ spec, status }: Pick<VirtualMachine, "spec" | "sta
 ];
 
 /** Kinds whose objects name a machine. */
-const naming: readonly Resource[] = [virtualMachineSnapshots, virtualMachineRestores];
+const naming: readonly Resource[] = [
+  virtualMachineSnapshots,
+  virtualMachineRestores,
+  virtualMachineMigrations,
+];
 
-/** Objects that name a machine: its snapshots, its restores, its floating addresses. */
+/** Objects that name a machine: its snapshots, restores, migrations and floating addresses. */
 export const namingIt = async (
   session: Session,
   name: string,

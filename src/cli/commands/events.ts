@@ -18,7 +18,7 @@ export const eventsCommand: Command = {
   name: "events",
   summary: "Lists what happened to a machine and what belongs to it",
   description: [
-    "Events of the machine, its volumes, snapshots, restores and floating addresses; the newest last. The cluster forgets them after an hour or so.",
+    "Events of the machine, its volumes, snapshots, restores, migrations and floating addresses; the newest last. The cluster forgets them after an hour or so.",
   ],
   arguments: [machineArgument],
   flags: [

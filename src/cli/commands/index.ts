@@ -5,6 +5,7 @@ import { consoleCommand } from "./console.ts";
 import { createVm } from "./create-vm.ts";
 import { eventsCommand } from "./events.ts";
 import { portForward } from "./port-forward.ts";
+import { migrate } from "./migrate.ts";
 import { pause, restart, start, stop, unpause } from "./power.ts";
 import { reportCommand } from "./report.ts";
 import { resize } from "./resize.ts";
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   snapshot,
   restore,
   clone,
+  migrate,
   consoleCommand,
   vnc,
   ssh,

@@ -16,7 +16,7 @@ import {
   type Invocation,
 } from "../command.ts";
 import { CommandFailedError } from "../errors.ts";
-import { judgeReady, type Conditioned } from "../judge.ts";
+import { judgeReady, type Conditioned, type Judge } from "../judge.ts";
 import { awaitObject, machineName, report, requireMachine, requireObject } from "../machines.ts";
 import { readMachineName, readName, readObjectName } from "../names.ts";
 import type { Session } from "../session.ts";
@@ -33,6 +33,7 @@ export const requestAndWait = async <T extends KubernetesObject & Conditioned>(
   invocation: Invocation,
   resource: Resource<T>,
   body: { readonly metadata: { readonly name: string }; readonly spec: object },
+  judge: Judge<T> = judgeReady,
 ): Promise<Found<T>> => {
   const cluster = await session.cluster();
   const { signal } = session;
@@ -41,7 +42,7 @@ export const requestAndWait = async <T extends KubernetesObject & Conditioned>(
   return awaitObject(session, invocation, {
     resource,
     found: { raw, object: resource.parse(raw) },
-    judge: judgeReady,
+    judge,
   });
 };
 

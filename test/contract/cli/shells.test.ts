@@ -100,9 +100,7 @@ test("kubectl's helper answers in Cobra's protocol", async () => {
 test.each(["sh", "bash", "fish"])(
   "a word that is quoted for ssh reaches a program unharmed through %s",
   async (program) => {
-    const word = fc
-      .string({ unit: "binary-ascii", maxLength: 12 })
-      .filter((text) => !/[\u0000-\u001f\u007f]/u.test(text));
+    const word = fc.string({ unit: "grapheme-ascii", maxLength: 12 });
     await fc.assert(
       fc.asyncProperty(fc.array(word, { minLength: 1, maxLength: 4 }), async (words) => {
         // ssh turns %% into % before it gives the text to the shell.

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 
+import { virtualMachineMigrations } from "../../../src/api/virtual-machine-migration.ts";
 import { virtualMachineRestores } from "../../../src/api/virtual-machine-restore.ts";
 import { virtualMachineSnapshots } from "../../../src/api/virtual-machine-snapshot.ts";
 import { virtualMachines } from "../../../src/api/virtual-machine.ts";
@@ -286,6 +287,28 @@ describe("snapshot, restore and clone", () => {
       expect([exitCode, err]).toEqual([1, expect.stringContaining(message)]);
     }
     expect(cluster.list(virtualMachineRestores)).toEqual([]);
+  });
+
+  test("tell how far a migration has come, and where the machine is then", async () => {
+    putMachine("web");
+    const steps: readonly Json[] = [
+      { observedGeneration: 1, phase: "Copying", progress: { percent: 40, remainingMiB: 300 } },
+      {
+        ...ready(1, "True", "Migrated"),
+        phase: "Succeeded",
+        targetNode: "node-2",
+        downtimeMilliseconds: 80,
+      },
+    ];
+    whenWatched(() => {
+      const [{ metadata } = {}] = cluster.list(virtualMachineMigrations);
+      const { name } = metadata as { readonly name: string };
+      for (const status of steps) cluster.patch(virtualMachineMigrations, name, { status });
+    });
+    const { exitCode, out, err } = await cluster.run(["migrate", "web", "--node", "node-2"]);
+    expect(exitCode).toBe(0);
+    expect(err).toContain("Copying: 40 %, 300 MiB left");
+    expect(out).toBe("VirtualMachine shop/web is on node-2, and stood still for 80 ms\n");
   });
 
   test("clone the configuration of the machine that a snapshot is of", async () => {
