@@ -143,9 +143,12 @@ test("once it is carried out there is nothing more to do", () => {
       for (const move of moves) world = move === 9 ? ended(world) : turn(world, move);
       world = turn(world, index);
       const snapshot = world.snapshots[index];
-      if (snapshot !== undefined) expect(stepsOf(lookAtSnapshot(world, snapshot))).toEqual([]);
       const restore = world.restores[index - world.snapshots.length];
-      if (restore !== undefined) expect(stepsOf(lookAtRestore(world, restore))).toEqual([]);
+      const left = [
+        ...(snapshot === undefined ? [] : lookAtSnapshot(world, snapshot)),
+        ...(restore === undefined ? [] : lookAtRestore(world, restore)),
+      ];
+      expect(stepsOf(left)).toEqual([]);
     }),
   );
 });
