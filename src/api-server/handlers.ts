@@ -59,7 +59,7 @@ export const createHandlers = ({ client, machines, peers }: HandlerOptions): Han
       explained(target, async () => {
         if (target.subresource === "seed") {
           const machine = await machines.find(target, signal);
-          checkSeedReader(machine, asked.user);
+          await checkSeedReader(machines, machine, asked.user, signal);
           return { kind: "json", body: await resolveSeed(client, machine, signal) };
         }
         const isAction = subresources[target.subresource] === "action";

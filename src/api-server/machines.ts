@@ -1,4 +1,5 @@
 import { hypervisors } from "../api/hypervisor.ts";
+import { type MigrationPhase, virtualMachineMigrations } from "../api/virtual-machine-migration.ts";
 import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
 import type { KubeClient } from "../kube/index.ts";
 import type { PeerAddress } from "../pki/index.ts";
@@ -11,7 +12,12 @@ export interface Machines {
   find(target: Pick<Target, "namespace" | "name">, signal: AbortSignal): Promise<VirtualMachine>;
   /** Where the agent of the machine's node listens. Throws ApiProblem when there is no such place. */
   agentOf(machine: VirtualMachine, signal: AbortSignal): Promise<PeerAddress>;
+  /** Whether the machine is on that node, or is being moved there. */
+  belongsTo(machine: VirtualMachine, nodeName: string, signal: AbortSignal): Promise<boolean>;
 }
+
+/** While a migration is in one of these, its target gets ready to run the machine. */
+const MOVING: ReadonlySet<MigrationPhase | undefined> = new Set(["Preparing", "Copying", "Switching"]);
 
 export const subjectOf = (name: string) => ({ kind: "virtualmachines", name });
 
@@ -40,5 +46,13 @@ export const createMachines = (client: KubeClient): Machines => ({
         subjectOf(name),
       );
     return { endpoint, identity: { kind: "node-agent", nodeName } };
+  },
+  belongsTo: async ({ metadata: { namespace, uid }, status }, nodeName, signal) => {
+    if (status?.nodeName === nodeName) return true;
+    const fieldSelector = `status.targetNode=${nodeName}`;
+    const { items } = await client.list(virtualMachineMigrations, { namespace, fieldSelector, signal });
+    return items.some(
+      (migration) => migration.status?.machineUid === uid && MOVING.has(migration.status.phase),
+    );
   },
 });

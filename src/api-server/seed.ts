@@ -4,23 +4,34 @@ import type { VirtualMachine } from "../api/virtual-machine.ts";
 import { ApiError, type KubeClient, secrets } from "../kube/index.ts";
 import { NODE_NAME_CLAIM, userNameOf } from "../pki/index.ts";
 import type { User } from "./front-proxy.ts";
-import { subjectOf } from "./machines.ts";
+import { type Machines, subjectOf } from "./machines.ts";
 import { ApiProblem } from "./problem.ts";
 
+/** The node whose agent this is, as the claim in its token says; undefined when it is no agent of a node. */
+export const nodeOfAgent = ({ name, extra }: User): string | undefined => {
+  const [claim, ...others] = extra[NODE_NAME_CLAIM] ?? [];
+  return name === userNameOf("node-agent") && others.length === 0 ? claim : undefined;
+};
+
 /**
- * Whether this user is the agent of a node that the machine is on. RBAC says
- * "an agent"; the token's claim says which one. Throws ApiProblem when not.
+ * Throws ApiProblem unless this user is the agent of a node that the machine
+ * belongs to. RBAC says "an agent"; the claim says which one.
  */
-export const checkSeedReader = ({ metadata, status }: VirtualMachine, user: User): void => {
-  const [claim, ...others] = user.extra[NODE_NAME_CLAIM] ?? [];
-  const isAgent = user.name === userNameOf("node-agent") && claim !== undefined && others.length === 0;
-  if (isAgent && claim === status?.nodeName) return;
-  const who = isAgent ? `the agent of node "${claim}"` : `"${user.name}"`;
+export const checkSeedReader = async (
+  machines: Pick<Machines, "belongsTo">,
+  machine: VirtualMachine,
+  user: User,
+  signal: AbortSignal,
+): Promise<void> => {
+  const node = nodeOfAgent(user);
+  if (node !== undefined && (await machines.belongsTo(machine, node, signal))) return;
+  const who = node === undefined ? `"${user.name}"` : `the agent of node "${node}"`;
+  const { name } = machine.metadata;
   throw new ApiProblem(
     "Forbidden",
-    `virtualmachines.vireo.dev "${metadata.name}" is forbidden: ${who} may not read its seed; ` +
+    `virtualmachines.vireo.dev "${name}" is forbidden: ${who} may not read its seed; ` +
       "only the agent of its own node may",
-    subjectOf(metadata.name),
+    subjectOf(name),
   );
 };
 

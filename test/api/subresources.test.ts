@@ -8,9 +8,11 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/g
 import { WebSocket } from "ws";
 
 import { type Subresource, subresourcePath } from "../../src/api/subresources.ts";
+import { virtualMachineMigrations } from "../../src/api/virtual-machine-migration.ts";
 import { type VirtualMachine, virtualMachines } from "../../src/api/virtual-machine.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { type ApiClient, MERGE_PATCH, refusalOf } from "./support/api-client.ts";
+import { create } from "./support/cluster.ts";
 import { type FakeNode, openSubresourceStage, type SubresourceStage } from "./support/subresource-stage.ts";
 import {
   connectAgent,
@@ -289,6 +291,34 @@ describe("a seed", () => {
     const reply = await get(await client(), pathOf("seed", "seeded"));
     expect(reply.code).toBe(403);
     expect(refusalOf(reply)?.message).toContain(why);
+  });
+
+  test("is given to the agent of the node that the machine moves to, while it moves", async () => {
+    const { cluster } = stage;
+    const target = `${cluster.namespace}-b`;
+    const agent = await connectAgent(cluster, target);
+    const read = async (): Promise<number> => (await get(agent, pathOf("seed", "seeded"))).code;
+    const { uid } = virtualMachines.parse(
+      (await get(cluster.administrator, cluster.pathOf(virtualMachines, "seeded"))).body,
+    ).metadata;
+    await create(cluster, virtualMachineMigrations, {
+      apiVersion: "vireo.dev/v1alpha1",
+      kind: "VirtualMachineMigration",
+      metadata: { name: "move" },
+      spec: { virtualMachine: "seeded" },
+    });
+    const codes: number[] = [];
+    for (const phase of ["Pending", "Copying", "Failed"]) {
+      await cluster.administrator.call({
+        method: "PATCH",
+        path: `${cluster.pathOf(virtualMachineMigrations, "move")}/status`,
+        contentType: MERGE_PATCH,
+        body: { status: { phase, machineUid: uid, targetNode: target } },
+      });
+      codes.push(await read());
+    }
+    expect(codes).toEqual([403, 200, 403]);
+    await agent.close();
   });
 
   test("whose Secret is missing is refused with its name", async () => {
