@@ -8,7 +8,7 @@ wanted=$(grep -v '^#' "$here/packages.txt")
 
 if ! command -v dpkg-query >/dev/null; then
 	missing=
-	for program in libvirtd virsh qemu-system-x86_64 qemu-img genisoimage ip iptables ipset conntrack perl ping ssh openssl \
+	for program in libvirtd virsh qemu-system-x86_64 qemu-img swtpm swtpm_setup genisoimage ip iptables ipset conntrack perl ping ssh openssl \
 		mmdebstrap sfdisk mke2fs grub-mkimage mformat cpio depmod unshare nsenter setpriv flock npm; do
 		PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing="$missing $program"
 	done
