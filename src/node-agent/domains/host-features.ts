@@ -1,7 +1,7 @@
 import type { Firmware } from "../../api/virtual-machine-spec.ts";
 import type { CallOptions, LibvirtVerbs } from "../../libvirt/index.ts";
 import type { HostParts, UefiFirmware } from "./domain-xml/index.ts";
-import { findAll, parseXml, textOf } from "./domain-xml/xml.ts";
+import { findAll, parseXml, textOf, type XmlElement } from "./domain-xml/xml.ts";
 import { type Domain, DomainRefusedError } from "./types.ts";
 
 /**
@@ -31,7 +31,14 @@ export interface HostFeatures {
   /** Whether swtpm is installed. */
   readonly tpm: boolean;
   readonly spice: boolean;
+  /** Names of CPU models that guests can have. */
+  readonly cpuModels: ReadonlySet<string>;
 }
+
+const cpuModelsIn = (capabilities: XmlElement): readonly string[] =>
+  findAll(capabilities, "cpu", "mode")
+    .filter(({ attributes }) => attributes["name"] === "custom")
+    .flatMap((custom) => findAll(custom, "model").map(textOf));
 
 /** https://libvirt.org/formatdomaincaps.html */
 export const hostFeaturesIn = (capabilitiesXml: string): HostFeatures => {
@@ -45,6 +52,7 @@ export const hostFeaturesIn = (capabilitiesXml: string): HostFeatures => {
     uefi: knownFirmwares.find(({ code }) => loaders.has(code)),
     tpm: values("tpm", "backendModel").includes("emulator"),
     spice: values("graphics", "type").includes("spice"),
+    cpuModels: new Set(cpuModelsIn(capabilities)),
   };
 };
 
@@ -55,6 +63,10 @@ const findHostFeatures = async (
 ): Promise<HostFeatures> =>
   hostFeaturesIn(await libvirt.domainCapabilities({ arch: "x86_64", machine: "q35", type: "qemu" }, options));
 
+/** A CPU model by its name: the names of others are libvirt's words for what it finds out itself. */
+const namedModel = ({ cpu }: Domain): string | undefined =>
+  cpu?.model === "host-model" || cpu?.model === "host-passthrough" ? undefined : cpu?.model;
+
 /** What guests on this node can have, for its Hypervisor. Rejects with an error of src/libvirt. */
 export const availableFeatures = async (
   libvirt: Pick<LibvirtVerbs, "domainCapabilities">,
@@ -64,24 +76,31 @@ export const availableFeatures = async (
   return { firmwares: uefi === undefined ? ["BIOS"] : ["BIOS", "UEFI"], tpm };
 };
 
+/** What somebody has to do about a guest that this node cannot run. */
+const whyNot = (want: Domain, features: HostFeatures): string | undefined => {
+  if (want.firmware === "UEFI" && features.uefi === undefined) {
+    return "is to boot with UEFI and this node has no UEFI firmware: install it (Debian: ovmf)";
+  }
+  if (want.tpm && !features.tpm) {
+    return "is to have a TPM and this node cannot emulate one: install swtpm (Debian: swtpm, swtpm-tools)";
+  }
+  const model = namedModel(want);
+  return model === undefined || features.cpuModels.has(model)
+    ? undefined
+    : `is to have a CPU of model ${JSON.stringify(model)}, which this node's QEMU does not know: name another in spec.cpu.model`;
+};
+
 /** What the guest needs of the node's features. Rejects with DomainRefusedError when the node lacks something. */
 export const featuresFor = async (
-  { vmUid, firmware, tpm, graphics }: Domain,
+  want: Domain,
   libvirt: Pick<LibvirtVerbs, "domainCapabilities">,
   options: CallOptions,
 ): Promise<Pick<HostParts, "uefi" | "spice">> => {
+  const asksForNone = want.firmware === "BIOS" && !want.tpm && namedModel(want) === undefined;
   // Most guests need none of it, and are started without asking.
-  if (firmware === "BIOS" && !tpm && !graphics.includes("SPICE")) return {};
+  if (asksForNone && !want.graphics.includes("SPICE")) return {};
   const features = await findHostFeatures(libvirt, options);
-  if (firmware === "UEFI" && features.uefi === undefined) {
-    throw new DomainRefusedError(
-      `machine ${vmUid} is to boot with UEFI and this node has no UEFI firmware: install it (Debian: ovmf)`,
-    );
-  }
-  if (tpm && !features.tpm) {
-    throw new DomainRefusedError(
-      `machine ${vmUid} is to have a TPM and this node cannot emulate one: install swtpm (Debian: swtpm, swtpm-tools)`,
-    );
-  }
+  const reason = whyNot(want, features);
+  if (reason !== undefined) throw new DomainRefusedError(`machine ${want.vmUid} ${reason}`);
   return { uefi: features.uefi, spice: features.spice };
 };

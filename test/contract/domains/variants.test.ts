@@ -74,7 +74,7 @@ describe("a guest", () => {
   test(
     "boots with UEFI and has a TPM, whose state goes with its definition",
     async () => {
-      const want = await machine({ firmware: "UEFI", tpm: true, memoryMiB: 192 });
+      const want = await machine({ firmware: "UEFI", tpm: true, memoryMiB: 256 });
       await host.domains.start(want, { signal });
       await host.whenBooted(want.vmUid);
       await using shell = await host.openShell(want.vmUid);

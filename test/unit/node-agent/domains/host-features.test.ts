@@ -12,11 +12,17 @@ interface Node {
   readonly loaders?: readonly string[];
   readonly tpms?: readonly string[];
   readonly graphics?: readonly string[];
+  readonly models?: readonly string[];
 }
 
 const values = (names: readonly string[]): string => names.map((name) => `<value>${name}</value>`).join("\n");
 
-const capabilities = ({ loaders = [], tpms = [], graphics = [] }: Node): string => `<domainCapabilities>
+const capabilities = ({
+  loaders = [],
+  tpms = [],
+  graphics = [],
+  models = [],
+}: Node): string => `<domainCapabilities>
   <os supported='yes'>
     <enum name='firmware'><value>efi</value></enum>
     <loader supported='yes'>
@@ -24,6 +30,12 @@ const capabilities = ({ loaders = [], tpms = [], graphics = [] }: Node): string 
       <enum name='type'><value>rom</value><value>pflash</value></enum>
     </loader>
   </os>
+  <cpu>
+    <mode name='host-model' supported='yes'><model fallback='forbid'>Host-9</model></mode>
+    <mode name='custom' supported='yes'>
+      ${models.map((name) => `<model usable='yes' vendor='AMD'>${name}</model>`).join("")}
+    </mode>
+  </cpu>
   <devices>
     <graphics supported='yes'><enum name='type'>${values(graphics)}</enum></graphics>
     <tpm supported='yes'>
@@ -54,7 +66,12 @@ describe("UEFI", () => {
 describe("a node's features", () => {
   test("are none when libvirt says nothing of them", () => {
     const text = "<domainCapabilities><arch>x86_64</arch></domainCapabilities>";
-    expect(hostFeaturesIn(text)).toEqual({ uefi: undefined, tpm: false, spice: false });
+    expect(hostFeaturesIn(text)).toEqual({
+      uefi: undefined,
+      tpm: false,
+      spice: false,
+      cpuModels: new Set(),
+    });
   });
 
   test.each<[string, Node, Awaited<ReturnType<typeof availableFeatures>>]>([
@@ -79,6 +96,7 @@ describe("a guest", () => {
   test.each<[string, Partial<Domain>, Node, RegExp]>([
     ["with UEFI", { firmware: "UEFI" }, {}, /install it \(Debian: ovmf\)/],
     ["with a TPM", { tpm: true }, { loaders: [debian] }, /install swtpm/],
+    ["with a CPU", { cpu: { model: "Host-9" } }, { models: ["EPYC"] }, /model "Host-9".*name another/],
   ])("%s is refused where the node has none, with what to do", async (_what, changes, node, message) => {
     const asking = featuresFor(wantedDomain(changes), libvirtOf(node), {});
     await expect(asking).rejects.toThrow(DomainRefusedError);
@@ -93,8 +111,16 @@ describe("a guest", () => {
     expect(await featuresFor(want, libvirtOf(node), {})).toEqual({ uefi: undefined, spice });
   });
 
-  test("that needs nothing of it is started without asking", async () => {
+  test("with a CPU that the node's QEMU knows has it", async () => {
+    const want = wantedDomain({ cpu: { model: "EPYC" } });
+    expect(await featuresFor(want, libvirtOf({ models: ["EPYC"] }), {})).toMatchObject({ spice: false });
+  });
+
+  test.each<[string, Partial<Domain>]>([
+    ["nothing of it", {}],
+    ["the host's CPU", { cpu: { model: "host-passthrough" } }],
+  ])("that needs %s is started without asking", async (_what, changes) => {
     const deaf = { domainCapabilities: () => Promise.reject(new Error("asked")) };
-    expect(await featuresFor(wantedDomain(), deaf, {})).toEqual({});
+    expect(await featuresFor(wantedDomain(changes), deaf, {})).toEqual({});
   });
 });
