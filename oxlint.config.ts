@@ -124,6 +124,17 @@ export default defineConfig({
       ),
     ),
     forbid(
+      ["src/cli/**"],
+      "the plugin imports src/api and src/kube only; files and programs go through its host/",
+      folders("libvirt", "controllers", "node-agent", "api-server", "pki"),
+    ),
+    forbid(
+      ["src/cli/host/**"],
+      "the plugin imports src/api and src/kube only",
+      folders("libvirt", "controllers", "node-agent", "api-server", "pki"),
+      [...clientOnly],
+    ),
+    forbid(
       ["src/node-agent/host/**"],
       "host/ knows nothing above it",
       folders("api", "kube", "pki", "libvirt", "controllers"),
