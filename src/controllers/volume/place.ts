@@ -2,6 +2,7 @@ import type { Hypervisor } from "../../api/hypervisor.ts";
 import { LOCAL_POOL } from "../../api/storage-pool.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Volume } from "../../api/volume.ts";
+import { isShared } from "../disk-source/judge.ts";
 import { isLost } from "../hypervisor/status.ts";
 import { passing, type Violation } from "../virtual-machine/violation.ts";
 import { NODE_LOST } from "../voice.ts";
@@ -95,6 +96,3 @@ const poolsOf = ({ status }: Hypervisor): readonly string[] =>
   status?.storagePools?.map(({ name }) => name) ?? [LOCAL_POOL];
 
 const hasPool = (hypervisor: Hypervisor, pool: string): boolean => poolsOf(hypervisor).includes(pool);
-
-const isShared = ({ status }: Hypervisor, pool: string): boolean =>
-  (status?.storagePools ?? []).some(({ name, shared }) => name === pool && shared);
