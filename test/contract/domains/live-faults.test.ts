@@ -143,6 +143,7 @@ describe("a running guest, when libvirt does something else meanwhile", () => {
     server.domains.resume(guest());
     release();
     await resuming;
+    expect(await domains.observe(vmUid, { signal })).toMatchObject({ powerState: "Running" });
   });
 
   test("memory is asked for by the device that libvirt knows, within its limits", async () => {

@@ -1,64 +1,12 @@
 import { describe, expect, test } from "@jest/globals";
-import { XMLParser, XMLValidator } from "fast-xml-parser";
+import { XMLValidator } from "fast-xml-parser";
 import fc from "fast-check";
 
-import { domainXml, type HostParts } from "../../../../src/node-agent/domains/domain-xml/index.ts";
+import { domainXml } from "../../../../src/node-agent/domains/domain-xml/index.ts";
 import { element, readableText, serialize } from "../../../../src/node-agent/domains/domain-xml/xml.ts";
 import { type Domain, DomainRefusedError } from "../../../../src/node-agent/domains/types.ts";
-import { cdrom, volume, wantedDomain } from "./wanted.ts";
-
-const host: HostParts = {
-  consoleLogPath: "/var/lib/vireo/consoles/4dea22b3-1d52-48f3-a516-782e98ab3fa0.log",
-  spice: true,
-  consoleSocketPath: "/var/lib/vireo/consoles/4dea22b3-1d52-48f3-a516-782e98ab3fa0.sock",
-  uefi: { code: "/usr/share/OVMF/CODE.fd", variablesTemplate: "/usr/share/OVMF/VARS.fd" },
-};
-
-const parser = new XMLParser({
-  ignoreAttributes: false,
-  attributeNamePrefix: "",
-  parseTagValue: false,
-  parseAttributeValue: false,
-  trimValues: false,
-});
-
-/** Follows names through parsed XML. */
-const at = (value: unknown, ...path: readonly string[]): unknown =>
-  path.reduce<unknown>(
-    (inner, name) => (typeof inner === "object" && inner !== null ? Reflect.get(inner, name) : undefined),
-    value,
-  );
-
-const parsed = (changes: Partial<Domain> = {}): unknown =>
-  at(parser.parse(domainXml(wantedDomain(changes), host)), "domain");
-
-/** Without the white space between elements. */
-const plain = (value: unknown): unknown => {
-  if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).filter(
-    ([name, text]) => name !== "#text" || String(text).trim() !== "",
-  );
-  return Object.fromEntries(entries.map(([name, inner]) => [name, plain(inner)]));
-};
-
-const listed = (value: unknown): readonly unknown[] =>
-  Array.isArray(value) ? value : value === undefined ? [] : [value];
-
-const hostileTexts = [
-  "../../../etc/passwd",
-  `"'><&`,
-  "</title></domain><domain type='kvm'>",
-  "]]>",
-  "<!-- --><![CDATA[x]]>",
-  "&amp;&#0;&xxe;",
-  "line\nbreak\r\ttab",
-  "\u0000\u0001\u001b[31m\u007f\u0085",
-  "\ud800 half a pair",
-  "\ufffe\uffff",
-  "ünïcödé 💥 \u202e",
-  "a".repeat(253),
-  "__proto__",
-];
+import { at, host, hostileTexts, listed, parsed, parser, plain } from "./parsed-domain.ts";
+import { volume, wantedDomain } from "./wanted.ts";
 
 /** What libvirt would read of a guest with these names, and what it is to read. */
 const readBack = (namespace: string, name: string): { read: unknown; wanted: unknown } => {
@@ -289,130 +237,6 @@ describe("a guest is described as", () => {
     expect(plain(at(parsed(changes), ...path))).toEqual(expected);
   });
 
-  test("a root disk whose whole chain and formats are named, and an image that libvirt leaves alone", () => {
-    const [root, seed] = listed(at(parsed(), "devices", "disk"));
-    expect(at(root, "driver")).toMatchObject({ type: "qcow2", discard: "unmap" });
-    expect(at(root, "backingStore")).toEqual(
-      expect.objectContaining({
-        format: { type: "qcow2" },
-        source: expect.objectContaining({
-          file: "/var/lib/vireo/images/cirros.qcow2",
-          seclabel: { model: "dac", relabel: "no" },
-        }),
-        backingStore: "",
-      }),
-    );
-    expect(at(seed, "driver", "type")).toBe("raw");
-    expect(at(seed, "readonly")).toBe("");
-    const raw = { path: "/var/lib/vireo/images/disk.raw", format: "raw", shared: true } as const;
-    const [head] = wantedDomain().rootDisk.layers;
-    const [onRaw] = listed(at(parsed({ rootDisk: { layers: [head, raw] } }), "devices", "disk"));
-    expect(at(onRaw, "backingStore", "format", "type")).toBe("raw");
-  });
-
-  test("several disks, each with a serial number, a name of ours and a place", () => {
-    const volumes = [volume("a1", "VirtIO"), volume("b2", "SCSI"), volume("c3", "VirtIO")];
-    const disks = listed(at(parsed({ volumes, cdroms: [cdrom("d4")] }), "devices", "disk"));
-    const rows = disks.map((disk) => [
-      at(disk, "device"),
-      at(disk, "target", "dev"),
-      at(disk, "target", "bus"),
-      at(disk, "serial"),
-      at(disk, "alias", "name"),
-      at(disk, "address", "target"),
-    ]);
-    const uid = (end: string) => `5dea22b3-1d52-48f3-a516-782e98ab3f${end}`;
-    expect(rows).toEqual([
-      [
-        "disk",
-        "vda",
-        "virtio",
-        "4dea22b31d5248f3a516",
-        "ua-disk-4dea22b3-1d52-48f3-a516-782e98ab3fa0",
-        undefined,
-      ],
-      ["cdrom", "sda", "scsi", undefined, "ua-seed", "0"],
-      ["cdrom", "sdb", "scsi", undefined, `ua-cdrom-${uid("d4")}`, "1"],
-      ["disk", "vdb", "virtio", "5dea22b31d5248f3a516", `ua-disk-${uid("a1")}`, undefined],
-      ["disk", "sdc", "scsi", "5dea22b31d5248f3a516", `ua-disk-${uid("b2")}`, "2"],
-      ["disk", "vdc", "virtio", "5dea22b31d5248f3a516", `ua-disk-${uid("c3")}`, undefined],
-    ]);
-  });
-
-  test("a disk of many layers, each with its format, of which only the image is left to its owner", () => {
-    const layers = [
-      { path: "/head", format: "qcow2" },
-      { path: "/snap", format: "qcow2" },
-      { path: "/image", format: "raw", shared: true },
-    ] as const;
-    const [root] = listed(at(parsed({ rootDisk: { layers } }), "devices", "disk"));
-    expect(at(root, "source")).toEqual({ file: "/head" });
-    expect(plain(at(root, "backingStore"))).toEqual({
-      type: "file",
-      format: { type: "qcow2" },
-      source: { file: "/snap" },
-      backingStore: {
-        type: "file",
-        format: { type: "raw" },
-        source: { file: "/image", seclabel: { model: "dac", relabel: "no" } },
-        backingStore: "",
-      },
-    });
-  });
-
-  test.each<[string, Partial<Domain>, readonly (readonly [string, string])[]]>([
-    [
-      "the root disk first, when nothing is asked for",
-      { volumes: [volume("a1", "VirtIO")], cdroms: [cdrom("d4")] },
-      [
-        ["vda", "1"],
-        ["vdb", "2"],
-        ["sdb", "3"],
-      ],
-    ],
-    [
-      "what has an order before what has none",
-      { volumes: [volume("a1", "SCSI")], cdroms: [{ ...cdrom("d4"), bootOrder: 7 }] },
-      [
-        ["sdb", "1"],
-        ["vda", "2"],
-        ["sdc", "3"],
-      ],
-    ],
-    [
-      "in the order that is asked for",
-      {
-        rootDisk: { ...wantedDomain().rootDisk, bootOrder: 30 },
-        volumes: [
-          { ...volume("a1", "VirtIO"), bootOrder: 20 },
-          { ...volume("b2", "VirtIO"), bootOrder: 10 },
-        ],
-      },
-      [
-        ["vdc", "1"],
-        ["vdb", "2"],
-        ["vda", "3"],
-      ],
-    ],
-    [
-      "the network only when it is asked for",
-      { interfaces: wantedDomain().interfaces.map((card) => ({ ...card, bootOrder: 1 })) },
-      [
-        ["vtap0123456789a", "1"],
-        ["vda", "2"],
-      ],
-    ],
-  ])("booted from %s", (_what, changes, expected) => {
-    const domain = parsed(changes);
-    expect(at(domain, "os", "boot")).toBeUndefined();
-    const devices = [...listed(at(domain, "devices", "disk")), ...listed(at(domain, "devices", "interface"))];
-    const places = devices.flatMap((device) => {
-      const place = at(device, "boot", "order");
-      return place === undefined ? [] : [[String(at(device, "target", "dev")), String(place)] as const];
-    });
-    expect(places.toSorted(([, a], [, b]) => Number(a) - Number(b))).toEqual(expected);
-  });
-
   test("VNC and SPICE beside each other, SPICE with its agent's channel, where QEMU has it", () => {
     const want = wantedDomain({ graphics: ["SPICE", "VNC"] });
     const types = (domain: unknown) =>
@@ -440,7 +264,9 @@ describe("a guest is described as", () => {
           parsed({
             cpu: { model: readableText(text) },
             volumes: [{ ...volume("a1", "VirtIO"), name: text, bootOrder: 1 }],
-            interfaces: wantedDomain().interfaces.map((card) => ({ ...card, network: text, bootOrder: 2 })),
+            interfaces: [
+              { network: text, tap: "vtap0", macAddress: "02:00:00:00:00:0b", mtu: 1450, bootOrder: 2 },
+            ],
           }),
           "metadata",
           "vireo:machine",

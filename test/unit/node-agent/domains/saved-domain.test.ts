@@ -24,7 +24,7 @@ const want = wantedDomain({
   volumes: [{ ...volume("a1", "VirtIO"), layers: newLayers("/new/a1") }],
   cdroms: [{ ...cdrom("d4"), path: "/new/iso" }],
   seedPath: "/new/seed",
-  interfaces: wantedDomain().interfaces.map((card) => ({ ...card, tap: "vtapnew" })),
+  interfaces: [{ network: "blue", tap: "vtapnew", macAddress: "02:00:00:00:00:0B", mtu: 1450 }],
   vcpus: 4,
   memoryMiB: 1024,
 });
