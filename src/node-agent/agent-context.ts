@@ -1,6 +1,7 @@
 import { createDiskUsers } from "./disk-users.ts";
 import { createFreezer } from "./freeze.ts";
 import type { GuestRequests } from "./guest-requests.ts";
+import type { LiveJobs } from "./merge-disk.ts";
 import type { OwnObjects } from "./own-objects.ts";
 import type { AgentOptions } from "./agent.ts";
 import type { DiskContext } from "./reconcile-disk.ts";
@@ -50,7 +51,8 @@ export const createContexts = (
   const { lookAtVolume, lookAtDisk } = lookers;
   const steps = createStepContext(options, { ...storage, lookAtVolume, lookAtDisk });
   const restoring = restoringOf(objects);
-  const common = { events, metrics, now, ...lookers };
+  const jobs: LiveJobs = new Map();
+  const common = { jobs, events, metrics, now, ...lookers };
   const views = {
     machines: objects.machines,
     volumeObjects: objects.volumes,
@@ -71,7 +73,7 @@ export const createContexts = (
       isBeingRestored: (vmUid) => restoring(vmUid) !== undefined,
     },
     restore: { ...storage, ...views, ...common, domains, live, steps },
-    disk: { ...storage, live, objects, logger, hasUnreadable: () => hasUnreadable(options) },
+    disk: { ...storage, ...common, live, objects, logger, hasUnreadable: () => hasUnreadable(options) },
     imageMaker: createImageMaker({ ...storage, ...views, ...common }),
   };
 };

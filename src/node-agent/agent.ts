@@ -55,6 +55,8 @@ export interface AgentOptions {
   readonly agentMetrics: AgentMetrics;
   readonly lifecycleMetrics: LifecycleMetrics;
   readonly now: () => Date;
+  /** Resolves after so many ms. */
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
   /** How often everything is looked at without a cause, in ms. */
   readonly sweepMs: number;
   /** How many machines are worked on at the same time. */

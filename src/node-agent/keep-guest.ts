@@ -31,6 +31,8 @@ import type { CachedImage, DiskChain } from "./volumes/types.ts";
 /** A guest that has not let go of a device after this time is said to keep it. */
 const DETACH_PATIENCE_MS = 60_000;
 const GUEST_OFF_RETRY_MS = 200;
+const DETACH_LOOK_MS = 250;
+const DETACH_LOOKS = 12;
 
 interface Options {
   readonly signal: AbortSignal;
@@ -125,12 +127,34 @@ const stillThere = (
       };
 };
 
+/**
+ * Most guests let go within a second: that is waited for once, so that a machine
+ * is not said to be anything but Ready for that long.
+ */
+const detach = async (
+  target: PlacedMachine,
+  device: Extract<LiveChange, { kind: "detach" }>["device"],
+  { live, domains, wait }: StepContext,
+  options: Options,
+): Promise<boolean> => {
+  const vmUid = target.machine.metadata.uid;
+  if ((await live.detach(vmUid, device, options)) === "gone") return true;
+  const looks = patienceEnds(target.machine) === Infinity ? DETACH_LOOKS : 0;
+  for (let look = 0; look < looks; look += 1) {
+    await wait(DETACH_LOOK_MS, options.signal);
+    const disks = (await domains.observe(vmUid, options))?.hardware?.disks ?? [];
+    if (!disks.some(({ kind, uid }) => kind === device.kind && uid === device.uid)) return true;
+  }
+  return false;
+};
+
 const apply = async (
   change: LiveChange,
   target: PlacedMachine,
-  { live, now, lookAtVolume }: StepContext,
+  context: StepContext,
   options: Options,
 ): Promise<Applied> => {
+  const { live, now, lookAtVolume } = context;
   const vmUid = target.machine.metadata.uid;
   switch (change.kind) {
     case "attach-disk":
@@ -138,8 +162,8 @@ const apply = async (
     case "attach-cdrom":
       return attached(`cdroms[${change.cdrom.name}]`, await live.attachCdrom(vmUid, change.cdrom, options));
     case "detach": {
-      const outcome = await live.detach(vmUid, change.device, options);
-      return outcome === "gone" ? {} : { difference: stillThere(target, change.device, now()) };
+      const isGone = await detach(target, change.device, context, options);
+      return isGone ? {} : { difference: stillThere(target, change.device, now()) };
     }
     case "resize-disk":
       await live.resizeDisk(vmUid, change, options);

@@ -4,6 +4,7 @@ import {
   type GuestStatus,
   type PrintableStatus,
   type VirtualMachine,
+  type VirtualMachineCondition,
   virtualMachines,
 } from "../api/virtual-machine.ts";
 import type { PendingChange } from "./domains/types.ts";
@@ -89,6 +90,18 @@ const stalled = (reason: string, message: string): Verdict => ({
   ...verdict("Failed", "False", reason, message),
   stalled: true,
 });
+
+/** Condition types that the agent writes. */
+export const ownConditions = [
+  "Ready",
+  "Reconciling",
+  "Stalled",
+  "StorageReady",
+  "RestartRequired",
+  "Released",
+] as const satisfies readonly VirtualMachineCondition[];
+
+const agentConditions: ReadonlySet<string> = new Set(ownConditions);
 
 export const READINESS_PROBE_FAILED = "ReadinessProbeFailed";
 const READINESS_SAW = "The guest runs, and its readiness probe fails: ";
@@ -316,3 +329,32 @@ export const machineStatus = (report: MachineReport) => {
 };
 
 export type MachineStatusApply = ReturnType<typeof machineStatus>;
+
+/**
+ * What was said of a machine before, word for word, and the Volumes that its
+ * guest is about to have. It speaks of the spec before: that the guest has what
+ * it is to have now is not known yet. Undefined before anything was said.
+ */
+export const withGuestVolumes = (
+  { metadata, status }: VirtualMachine,
+  volumes: GuestStatus["volumes"],
+): MachineStatusApply | undefined => {
+  const { observedGeneration, printableStatus, guest, pendingChanges, conditions } = status ?? {};
+  if (observedGeneration === undefined || printableStatus === undefined || guest === undefined) {
+    return undefined;
+  }
+  const { volumes: _, ...before } = guest;
+  const own = (conditions ?? []).filter(({ type }) => agentConditions.has(type));
+  return {
+    apiVersion: apiVersionOf(virtualMachines),
+    kind: virtualMachines.kind,
+    metadata: { name: metadata.name, namespace: metadata.namespace, uid: metadata.uid },
+    status: {
+      observedGeneration,
+      printableStatus,
+      guest: volumes === undefined ? before : { ...before, volumes },
+      ...(pendingChanges === undefined ? {} : { pendingChanges }),
+      conditions: own,
+    },
+  };
+};

@@ -1,5 +1,5 @@
 import type { DiskUsers } from "./disk-users.ts";
-import type { LiveDomains, MergeRequest } from "./domains/index.ts";
+import { GuestOffError, type LiveDomains, type MergeRequest } from "./domains/index.ts";
 import type { Volumes } from "./volumes/index.ts";
 import type { DiskRef, LiveMerge } from "./volumes/types.ts";
 
@@ -10,7 +10,15 @@ export type MergeProgress =
   | { readonly kind: "waiting"; readonly message: string }
   | { readonly kind: "failed"; readonly message: string; readonly retryAfterMs: number };
 
+/**
+ * Which disk of each guest has a block job, by the UID of the machine, and when
+ * that was last looked at: as far as this process knows.
+ */
+export type LiveJobs = Map<string, { readonly diskUid: string; readonly at: Date }>;
+
 export interface MergeContext {
+  readonly jobs: LiveJobs;
+  readonly now: () => Date;
   readonly volumes: Pick<Volumes, "merges">;
   readonly live: Pick<LiveDomains, "merge">;
   readonly users: DiskUsers;
@@ -24,12 +32,31 @@ const requestOf = (merge: LiveMerge, diskUid: string): MergeRequest =>
     ? { kind: "pull", diskUid, base: merge.basePath }
     : { kind: "commit", diskUid, top: merge.topPath, base: merge.basePath };
 
+const guestIsOff: MergeProgress = { kind: "waiting", message: "The guest has just been switched off." };
+
+/** A guest may end at any moment; its disks are then merged without it. */
+const whileOn = <T>(work: Promise<T>): Promise<T | undefined> =>
+  work.catch((error: unknown) => {
+    if (error instanceof GuestOffError) return undefined;
+    throw error;
+  });
+
+/** Who has a job looks at it every second: nobody has looked for so long at one that has ended with its guest. */
+const FORGOTTEN_AFTER_MS = 15_000;
+
+/** Whether another disk of the guest has a job: QEMU 7.2 has been seen to crash when two of them met. */
+const isBusy = (vmUid: string, { uid }: DiskRef, { jobs, now }: MergeContext): boolean => {
+  const job = jobs.get(vmUid);
+  return job !== undefined && job.diskUid !== uid && now().getTime() - job.at.getTime() < FORGOTTEN_AFTER_MS;
+};
+
 /** Takes the steps that can be taken now; what takes time goes on by itself, and is looked at again by the next call. */
 export const mergeDisk = async (
   ref: DiskRef,
-  { volumes, live, users }: MergeContext,
+  context: MergeContext,
   options: { readonly signal: AbortSignal },
 ): Promise<MergeProgress> => {
+  const { volumes, live, users, jobs, now } = context;
   const vmUid = await users.runningGuestOf(ref, options);
   for (let step = 0; step < MAX_STEPS; step += 1) {
     const outcome = await volumes.merges.advance(ref, { isRunning: vmUid !== undefined }, options);
@@ -38,9 +65,15 @@ export const mergeDisk = async (
       case "gone":
         return { kind: "done" };
       case "live": {
-        if (vmUid === undefined) return { kind: "waiting", message: "The guest has just been switched off." };
-        const job = await live.merge(vmUid, requestOf(outcome.merge, ref.uid), options);
+        if (vmUid === undefined) return guestIsOff;
+        if (isBusy(vmUid, ref, context)) {
+          return { kind: "waiting", message: "Another disk of the guest is being merged." };
+        }
+        jobs.set(vmUid, { diskUid: ref.uid, at: now() });
+        const job = await whileOn(live.merge(vmUid, requestOf(outcome.merge, ref.uid), options));
+        if (job === undefined) return guestIsOff;
         if (job.kind === "running") return { kind: "working", progressPercent: job.progressPercent };
+        jobs.delete(vmUid);
         break;
       }
       default:
@@ -50,21 +83,19 @@ export const mergeDisk = async (
   return { kind: "working", progressPercent: 0 };
 };
 
-/** Several disks as one; the least that is known of any of them. */
+/** Several disks of one machine, one after the other. How far they are together. */
 export const mergeDisks = async (
   refs: readonly DiskRef[],
   context: MergeContext,
   options: { readonly signal: AbortSignal },
 ): Promise<MergeProgress> => {
-  const all: MergeProgress[] = [];
-  for (const ref of refs) all.push(await mergeDisk(ref, context, options));
-  const open = all.filter((one) => one.kind !== "done");
-  const stuck = open.find((one) => one.kind === "failed") ?? open.find((one) => one.kind === "waiting");
-  if (stuck !== undefined) return stuck;
-  if (open.length === 0) return { kind: "done" };
-  const percents = all.map((one) => (one.kind === "working" ? one.progressPercent : 100));
-  return {
-    kind: "working",
-    progressPercent: Math.floor(percents.reduce((sum, one) => sum + one, 0) / percents.length),
-  };
+  for (const [index, ref] of refs.entries()) {
+    const progress = await mergeDisk(ref, context, options);
+    if (progress.kind === "working") {
+      const percent = (100 * index + progress.progressPercent) / refs.length;
+      return { kind: "working", progressPercent: Math.floor(percent) };
+    }
+    if (progress.kind !== "done") return progress;
+  }
+  return { kind: "done" };
 };

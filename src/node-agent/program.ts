@@ -301,6 +301,7 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
     fetchSeed: createSeedSource(parts.rawClient),
     lifecycleMetrics: createLifecycleMetrics(metrics),
     now,
+    wait: (ms, waitSignal) => sleep(systemClock, ms, waitSignal),
     sweepMs: SWEEP_MS,
     workers: WORKERS,
   });

@@ -19,7 +19,13 @@ import { isOn, observeGuest, recordStartFailure } from "./guest-record.ts";
 import { type GuestRequests, refusalOf } from "./guest-requests.ts";
 import { guestVolumes, mustNameVolumesFirst } from "./guest-volumes.ts";
 import { type Decision, decide, type GuestRequest, type MachineFacts, mustBeSaidFirst } from "./lifecycle.ts";
-import { type MachineReport, machineStatus, readinessSaid, type StepOutcome } from "./machine-status.ts";
+import {
+  type MachineReport,
+  machineStatus,
+  readinessSaid,
+  type StepOutcome,
+  withGuestVolumes,
+} from "./machine-status.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { Finding } from "./probes/types.ts";
 import type { MachineView } from "./report.ts";
@@ -76,9 +82,7 @@ export const reconcileMachine = async (
   const facts = { machine, domain, liveness, restoring: options.restoring(uid), now: options.now() };
   const request = heed(uid, facts, options);
   const decision = decideOn(target, { ...facts, request }, domain, options, context);
-  if (mustBeSaidFirst(machine, decision) || mustNameVolumesFirst(machine, decision.guest)) {
-    await say({ machine, decision, guest: decision.guest, outcome: { kind: "done" } }, options, signal);
-  }
+  await sayFirst(machine, decision, options, signal);
   // A guest that is about to begin or to end is another one afterwards.
   if (decision.step.kind !== "keep") context.probes.forget(uid);
   const outcome = await takeStep(decision, { ...target, domain }, options, context, signal);
@@ -87,6 +91,23 @@ export const reconcileMachine = async (
   await say({ machine, decision, guest: after, outcome, readiness }, options, signal);
   if (request !== undefined) options.requests.settle(uid);
   return nextLook(decision, outcome);
+};
+
+/** Writes what must be known before the step is taken. */
+const sayFirst = async (
+  machine: VirtualMachine,
+  decision: Decision,
+  options: MachinePassOptions,
+  signal: AbortSignal,
+): Promise<void> => {
+  const { guest, step } = decision;
+  const namesVolumes = mustNameVolumesFirst(machine, guest);
+  const isKept = namesVolumes && step.kind === "keep";
+  const named = isKept ? withGuestVolumes(machine, guest.volumes) : undefined;
+  if (named !== undefined) await options.machines.say(machine, named, { signal });
+  else if (namesVolumes || mustBeSaidFirst(machine, decision)) {
+    await say({ machine, decision, guest, outcome: { kind: "done" } }, options, signal);
+  }
 };
 
 /** The request that this pass heeds; one that makes no sense is answered at once. */

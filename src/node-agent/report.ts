@@ -1,26 +1,15 @@
-import {
-  type VirtualMachine,
-  type VirtualMachineCondition,
-  virtualMachines,
-} from "../api/virtual-machine.ts";
+import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
 import type { KubeClient, Store } from "../kube/index.ts";
-import type { MachineStatusApply } from "./machine-status.ts";
+import { type MachineStatusApply, ownConditions } from "./machine-status.ts";
 import { createObjectView, isSaid, type ObjectView, type OwnStatus } from "./object-view.ts";
 
 export { FIELD_MANAGER } from "./object-view.ts";
 
 /** What of a machine's status the agent writes. */
-export const ownMachineStatus = {
+export const ownMachineStatus: OwnStatus = {
   fields: ["observedGeneration", "printableStatus", "guest", "pendingChanges"],
-  conditions: [
-    "Ready",
-    "Reconciling",
-    "Stalled",
-    "StorageReady",
-    "RestartRequired",
-    "Released",
-  ] satisfies readonly VirtualMachineCondition[],
-} as const satisfies OwnStatus;
+  conditions: ownConditions,
+};
 
 /** Whether the stored status already says all that the apply says, and nothing of ours beyond. */
 export const alreadySaid = ({ status }: VirtualMachine, apply: MachineStatusApply): boolean =>

@@ -4,10 +4,10 @@ import type { StorageContext } from "./storage.ts";
 
 /** Rooms and the node's network; a machine that is being removed has left the rules already. */
 export const createStepContext = (
-  options: Pick<AgentOptions, "rooms" | "stores" | "objects" | "network" | "fetchSeed" | "now">,
+  options: Pick<AgentOptions, "rooms" | "stores" | "objects" | "network" | "fetchSeed" | "now" | "wait">,
   storage: StorageContext & Pick<StepContext, "lookAtVolume" | "lookAtDisk">,
 ): StepContext => {
-  const { rooms, network, objects, fetchSeed, now } = options;
+  const { rooms, network, objects, fetchSeed, now, wait } = options;
   options.stores.machines.onChange(({ before, after }) => {
     if (after === undefined && before !== undefined) network.forget(before.metadata.uid);
   });
@@ -17,6 +17,7 @@ export const createStepContext = (
     volumeObjects: objects.volumes,
     fetchSeed,
     now,
+    wait,
     syncNetwork: () => network.sync(),
     removeFromNetwork: (vmUid) => {
       network.leaveOut(vmUid);

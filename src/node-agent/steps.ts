@@ -42,6 +42,8 @@ export interface StepContext extends StorageContext {
   /** As probed by running a guest. */
   readonly acceleration: () => Promise<Acceleration>;
   readonly now: () => Date;
+  /** Resolves after so many ms. */
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
 interface StepOptions {

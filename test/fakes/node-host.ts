@@ -116,6 +116,7 @@ export class FakeNode {
       shutdown: (vmUid) => this.#effect(() => (this.deaf ? undefined : this.end(vmUid, "GuestShutdown"))),
       destroy: (vmUid) => this.#effect(() => this.end(vmUid, "Stopped")),
       remove: (vmUid) => this.#effect(() => void this.domains.delete(vmUid)),
+      describeArriving: async () => "<domain/>",
       askAgent: async () => "{}",
       readConsoleLog: async () => new Uint8Array(),
       trimConsoleLogs: async () => {},
@@ -254,6 +255,7 @@ export class FakeNode {
       agentMetrics: createAgentMetrics(metrics),
       lifecycleMetrics: createLifecycleMetrics(metrics),
       now,
+      wait: async () => {},
       sweepMs: 60_000,
       workers: 1,
     };
