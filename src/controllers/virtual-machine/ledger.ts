@@ -6,7 +6,7 @@ import { parseQuantity } from "../../api/quantity.ts";
 import { addResources, noResources, type Resources, subtractResources } from "../scheduler/types.ts";
 import { BY_UID } from "../stores.ts";
 import type { Reservations } from "./reservations.ts";
-import { resourcesOf } from "./size.ts";
+import { takenBy } from "./size.ts";
 
 /** What machines and Volumes have been given, at one moment. */
 export interface Usage {
@@ -104,11 +104,11 @@ class Count {
   }
 
   /** @param sign 1: the machine is there, -1: it is not any more */
-  addMachine({ status }: VirtualMachine, sign: 1 | -1): void {
-    if (status?.allocation === undefined) return;
-    const { flavor, pool, interfaces } = status.allocation;
-    this.addResources(status.nodeName ?? "", resourcesOf(flavor, pool), sign);
-    this.addInterfaces(interfaces, sign);
+  addMachine(machine: VirtualMachine, sign: 1 | -1): void {
+    const { nodeName = "", allocation } = machine.status ?? {};
+    if (allocation === undefined) return;
+    this.addResources(nodeName, takenBy(machine), sign);
+    this.addInterfaces(allocation.interfaces, sign);
   }
 
   /** A Volume takes room from the moment that it has a node. */

@@ -3,7 +3,7 @@ import { type Candidate, noResources, type Resources, subtractResources } from "
 import { isSameStatus } from "../status-writer.ts";
 import type { PlacedFacts } from "./observe.ts";
 import type { Resize } from "./reservations.ts";
-import { judgeSize, type MachineSize, resourcesOf, type SizeVerdict } from "./size.ts";
+import { judgeSize, type MachineSize, resourcesOf, type SizeVerdict, takenBy } from "./size.ts";
 import { memoryIsAsLargeAsTheImageAsks } from "./size-checks.ts";
 
 /** What becomes of a machine's size. */
@@ -28,12 +28,10 @@ export const chooseResize = (facts: PlacedFacts): ResizeChoice => {
   if (verdict.kind !== "valid") return pendingFor(facts, verdict);
   const { size } = verdict;
   if (isSameStatus(allocation.flavor, size)) return { kind: "none" };
-  const unsuited = memoryIsAsLargeAsTheImageAsks({ ...facts, imageReports: [], source: undefined });
+  const unsuited = memoryIsAsLargeAsTheImageAsks({ ...facts, ...imageOf(facts) });
   if (unsuited !== undefined) return { kind: "pending", reason: unsuited.reason, message: unsuited.message };
-  const [before, after] = [allocation.flavor, size].map((each) => resourcesOf(each, allocation.pool)) as [
-    Resources,
-    Resources,
-  ];
+  const before = takenBy(machine);
+  const after = resourcesOf(size, allocation.pool);
   const growth = growthOf(before, after);
   if (facts.unreadableMachines > 0 && !isSameStatus(growth, noResources))
     return {
@@ -50,6 +48,13 @@ export const chooseResize = (facts: PlacedFacts): ResizeChoice => {
     };
   return { kind: "granted", resize: { kind: "resize", nodeName: node.name, size, growth } };
 };
+
+/** The image that the machine was made of; another one of the name has no say. */
+const imageOf = ({ machine, image }: PlacedFacts) => ({
+  image: image?.metadata.uid === machine.status?.allocation?.image?.uid ? image : undefined,
+  imageReports: [],
+  source: undefined,
+});
 
 /** A flavor that is gone takes nothing away from the machines that were given its size. */
 const pendingFor = (

@@ -3,7 +3,7 @@ import { LOCAL_POOL } from "../../api/storage-pool.ts";
 import type { VirtualMachine, VirtualMachineAllocation } from "../../api/virtual-machine.ts";
 import { sentence } from "../conditions.ts";
 import { flavorSizes, type FlavorSizes, wholeMiB } from "../flavor/sizes.ts";
-import type { Resources } from "../scheduler/types.ts";
+import { noResources, type Resources } from "../scheduler/types.ts";
 
 /** A size as it is allocated. */
 export type MachineSize = VirtualMachineAllocation["flavor"];
@@ -144,6 +144,22 @@ const invalid = (
   reason: Extract<SizeVerdict, { kind: "invalid" }>["reason"],
   message: string,
 ): SizeVerdict => ({ kind: "invalid", reason, message });
+
+/**
+ * What a machine takes of its node: what it was given, or more, while its
+ * running guest has not let go of what it had before.
+ */
+export const takenBy = ({ status }: VirtualMachine): Resources => {
+  const { allocation, guest, nodeName } = status ?? {};
+  if (allocation === undefined) return noResources;
+  const given = resourcesOf(allocation.flavor, allocation.pool);
+  if (guest === undefined || guest.nodeName !== nodeName) return given;
+  return {
+    ...given,
+    vcpus: Math.max(given.vcpus, guest.vcpus ?? 0),
+    memoryMiB: Math.max(given.memoryMiB, guest.memoryMiB ?? 0),
+  };
+};
 
 /** What a machine of that size takes of its node. */
 export const resourcesOf = (

@@ -23,6 +23,7 @@ import {
   sourceIndexKey,
   UNPLACED,
 } from "../stores.ts";
+import { takenBy } from "./size.ts";
 
 /**
  * Which machines a change concerns. A machine that waits is looked at again when
@@ -40,10 +41,10 @@ export const machinesAfterMachine = (
 ];
 
 const givesRoom = ({ before, after, unreadable }: Change<VirtualMachine>): boolean => {
-  const had = before?.status?.allocation?.flavor;
-  if (unreadable || had === undefined) return false;
-  const has = before?.metadata.uid === after?.metadata.uid ? after?.status?.allocation?.flavor : undefined;
-  return has === undefined || has.vcpus < had.vcpus || has.memoryMiB < had.memoryMiB;
+  if (unreadable || before?.status?.allocation === undefined) return false;
+  if (after === undefined || after.metadata.uid !== before.metadata.uid) return true;
+  const [had, has] = [takenBy(before), takenBy(after)];
+  return has.vcpus < had.vcpus || has.memoryMiB < had.memoryMiB;
 };
 
 /** Machines without a node, and those on this one that it had no room for. */

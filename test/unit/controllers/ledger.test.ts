@@ -8,7 +8,7 @@ import { createLedger, type Ledger } from "../../../src/controllers/virtual-mach
 import { createReservations } from "../../../src/controllers/virtual-machine/reservations.ts";
 import { type Change, keyOf, type Store } from "../../../src/kube/index.ts";
 import { placement } from "./machine-facts.ts";
-import { allocationWith, machineWith, placedMachine, uidOf, volumeWith } from "./objects.ts";
+import { allocationWith, guestOn, machineWith, placedMachine, uidOf, volumeWith } from "./objects.ts";
 
 /** A store that a test changes by hand. */
 const createHandStore = <T extends VirtualMachine | Volume>(initial: readonly T[] = []) => {
@@ -160,6 +160,21 @@ describe("The books", () => {
     volumes.remove("data");
     expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
     expect(ledger.usage().diskIn("nfs")).toBe(3072);
+  });
+
+  test("count what a running guest still has that its machine was given before", () => {
+    const allocation = allocationWith("10.0.0.2", { memoryMiB: 512 });
+    const guest = { ...guestOn(), vcpus: 1, memoryMiB: 2048 };
+    const shrunk = (status: Partial<NonNullable<VirtualMachine["status"]>>): VirtualMachine =>
+      placedMachine({ allocation, ...status }, { name: "a", uid: uidOf("a") });
+    const machines = createHandStore<VirtualMachine>([shrunk({ guest })]);
+    const ledger = createLedger(withoutVolumes(machines.store), createReservations());
+    expect(ledger.usage().resourcesOn("node-1")).toEqual({ ...ONE, memoryMiB: 2048 });
+    machines.set(shrunk({ guest: { ...guest, nodeName: "node-0" } }));
+    expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
+    machines.set(shrunk({ guest }));
+    machines.set(shrunk({ guest: { ...guestOn(), powerState: "ShutOff" } }));
+    expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
   });
 
   test("count what a machine is to have more, until the store shows the machine with it", () => {

@@ -1,10 +1,10 @@
 import type { Hypervisor } from "../../../src/api/hypervisor.ts";
 import { GUEST_FINALIZER, type VirtualMachine } from "../../../src/api/virtual-machine.ts";
-import { candidateOf, noResources, type Resources } from "../../../src/controllers/scheduler/types.ts";
+import { candidateOf, noResources } from "../../../src/controllers/scheduler/types.ts";
 import type { MachineDecision } from "../../../src/controllers/virtual-machine/decide.ts";
 import type { PlacedFacts, UnplacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
 import type { Placement } from "../../../src/controllers/virtual-machine/reservations.ts";
-import { resourcesOf } from "../../../src/controllers/virtual-machine/size.ts";
+import { resourcesOf, takenBy } from "../../../src/controllers/virtual-machine/size.ts";
 import type { MachineStatus } from "../../../src/controllers/virtual-machine/status.ts";
 import {
   allocationWith,
@@ -68,11 +68,6 @@ export const placedFacts = (
   unreadableMachines: 0,
   ...changes,
 });
-
-const takenBy = ({ status }: VirtualMachine): Resources =>
-  status?.allocation === undefined
-    ? noResources
-    : resourcesOf(status.allocation.flavor, status.allocation.pool);
 
 export const placement = (address = "10.0.0.2", nodeName = "node-1"): Placement => ({
   kind: "placement",

@@ -20,6 +20,7 @@ import { agentsWords, carriedOut, placedFacts, stepsOf, unplacedFacts } from "./
 import {
   allocationWith,
   flavorWith,
+  guestOn,
   hypervisorWith,
   imageWith,
   lostHypervisor,
@@ -121,6 +122,24 @@ describe("A machine on a node that asks for another size", () => {
       "that is smaller is given it also on a node that has given out too much",
       factsOf(asking({ memory: "256Mi" }), { node: nodeWith({ vcpus: 100, memoryMiB: 100_000 }) }),
       { steps: RESIZED, size: { memoryMiB: 256 } },
+    ],
+    [
+      "that its running guest has not let go of is given it back also on a full node",
+      factsOf(
+        asking(
+          { memory: "4Gi" },
+          placedMachine({ ...agentsWords(), guest: { ...guestOn(), vcpus: 1, memoryMiB: 4096 } }),
+        ),
+        { node: candidateOf(hypervisorWith(), { ...noResources, vcpus: 1, memoryMiB: 8192 }) },
+      ),
+      { steps: RESIZED, size: { memoryMiB: 4096 } },
+    ],
+    [
+      "with less memory than another Image of its image's name needs is given it",
+      factsOf(asking({ memory: "128Mi" }), {
+        image: imageWith({ minimumMemory: "256Mi" }, { uid: uidOf("another") }),
+      }),
+      { steps: RESIZED },
     ],
     [
       "on a cordoned node is given it: it stays there",

@@ -19,6 +19,7 @@ import { type Change, formatKey, keyOf, type ObjectKey } from "../../../src/kube
 import {
   allocationWith,
   flavorWith,
+  guestOn,
   hypervisorWith,
   imageWith,
   keyPairWith,
@@ -219,6 +220,14 @@ describe("Room on a node", () => {
       "is told of when a machine has become smaller",
       { ...large, status: { ...large.status, allocation: allocationWith() } },
       IN_WANT,
+    ],
+    [
+      "is not told of while the guest of a machine that has become smaller still has what it had",
+      {
+        ...large,
+        status: { ...large.status, allocation: allocationWith(), guest: { ...guestOn(), vcpus: 4 } },
+      },
+      [],
     ],
     [
       "is not told of when a machine has become larger",
