@@ -11,6 +11,11 @@ export const explain = (error: unknown): string => {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 };
 
+/** Whether trying again is of no use: the server has understood, and says no. A history that is forgotten is none. */
+export const isFinal = (error: unknown): boolean =>
+  error instanceof CommandFailedError ||
+  (error instanceof ApiError && !error.isRetryable && !error.isExpired);
+
 const advice: Readonly<Record<number, string>> = {
   401: "the API server does not know you: log in again, or choose another --context",
   403: 'you may not do that; "kubectl auth can-i --list" tells what you may, and your administrator changes it',

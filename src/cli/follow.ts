@@ -1,7 +1,6 @@
 import type { KubernetesObject } from "../api/meta.ts";
 import type { Resource } from "../api/resource.ts";
 import {
-  ApiError,
   backoffDelay,
   collectionPath,
   DeadlineError,
@@ -12,6 +11,7 @@ import {
 } from "../kube/index.ts";
 import { nameOf, type Found } from "./cluster.ts";
 import { CommandFailedError } from "./errors.ts";
+import { isFinal } from "./explain.ts";
 import type { Judge, Verdict } from "./judge.ts";
 import type { Session } from "./session.ts";
 
@@ -78,8 +78,7 @@ const watchUntilDone = async <T extends KubernetesObject>(
         if (verdict.kind === "done") return found;
       }
     } catch (error) {
-      if (error instanceof CommandFailedError || session.signal.aborted) throw error;
-      if (error instanceof ApiError && !error.isRetryable && !error.isExpired) throw error;
+      if (session.signal.aborted || isFinal(error)) throw error;
       session.say.progress(`${name}: the connection to the API server broke; trying again`);
     }
     await sleep(session.clock, backoffDelay(failures + 1, BACKOFF, session.random), session.signal);

@@ -13,7 +13,7 @@ export interface ListenOptions {
   readonly address: string;
   /** 0: any that is free. */
   readonly port: number;
-  /** Resolves when the connection is over. */
+  /** Settles when the connection is over. What goes wrong it says itself. */
   readonly serve: (socket: Socket) => Promise<void>;
 }
 
@@ -25,7 +25,9 @@ export const listen = async ({ address, port, serve }: ListenOptions): Promise<L
     sockets.add(socket);
     socket.on("error", () => {});
     socket.once("close", () => sockets.delete(socket));
-    void serve(socket).finally(() => socket.destroy());
+    void serve(socket)
+      .catch(() => {})
+      .finally(() => socket.destroy());
   });
   await startListening(server, address, port);
   const bound = server.address() as AddressInfo;

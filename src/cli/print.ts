@@ -19,9 +19,7 @@ export const table = (head: readonly string[], rows: readonly (readonly string[]
 };
 
 /** What others wrote must not steer the terminal, nor break a line. */
-export const printable = (text: string): string =>
-  // eslint-disable-next-line no-control-regex
-  text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/gu, " ");
+export const printable = (text: string): string => text.replaceAll(/\p{Cc}+/gu, " ");
 
 export const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
 

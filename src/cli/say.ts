@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import type { Output } from "./host/index.ts";
+import { printable } from "./print.ts";
 
 /** Messages for people. Results go to standard output, these do not. */
 export interface Say {
@@ -14,9 +15,10 @@ export interface Say {
 /** Colours only where somebody sees them, and NO_COLOR is not set. */
 export const createSay = (stderr: Output): Say => {
   let last = "";
-  const line = (text: string): void => {
+  const line = (text: string, lead = ""): void => {
     last = text;
-    stderr.write(`${text}\n`);
+    // Much of it was written by others.
+    stderr.write(`${lead}${text.split("\n").map(printable).join("\n")}\n`);
   };
   const label = (style: "yellow" | "red", text: string): string =>
     stderr.isTTY === true ? styleText(style, text, { stream: stderr }) : text;
@@ -24,7 +26,7 @@ export const createSay = (stderr: Output): Say => {
     progress: (text) => {
       if (text !== last) line(text);
     },
-    warning: (text) => line(`${label("yellow", "warning:")} ${text}`),
-    error: (text) => line(`${label("red", "error:")} ${text}`),
+    warning: (text) => line(text, `${label("yellow", "warning:")} `),
+    error: (text) => line(text, `${label("red", "error:")} `),
   };
 };

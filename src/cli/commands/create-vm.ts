@@ -11,7 +11,7 @@ import {
   sourceOf,
   specOf,
 } from "../machine-flags.ts";
-import { readMachineName, readName } from "../names.ts";
+import { readName } from "../names.ts";
 import { json, write, yaml } from "../print.ts";
 
 export const createVm: Command = {
@@ -60,7 +60,7 @@ export const createVm: Command = {
     },
   ],
   run: async (invocation, session) => {
-    const name = readMachineName(readName("NAME", invocation.word("NAME")));
+    const name = readName("NAME", invocation.word("NAME"));
     const namespace = invocation.text("namespace");
     if (namespace !== undefined) readName("--namespace", namespace);
     const from = invocation.text("from");

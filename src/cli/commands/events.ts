@@ -2,6 +2,7 @@ import { virtualMachines, type VirtualMachine } from "../../api/virtual-machine.
 import { volumes } from "../../api/volume.ts";
 import { backoffDelay, collectionPath, sleep, withQuery } from "../../kube/index.ts";
 import { machineArgument, outputFlag, type Command, type Invocation } from "../command.ts";
+import { isFinal } from "../explain.ts";
 import { eventTable, shownEvents, type ShownEvent } from "../event-list.ts";
 import { formatOf, requireMachine } from "../machines.ts";
 import { readMachineName } from "../names.ts";
@@ -74,20 +75,24 @@ const follow = async (session: Session, invocation: Invocation, machine: Virtual
     said.set(metadata.uid, metadata.resourceVersion);
     return true;
   };
-  for (let failures = 0; ; failures += 1) {
+  let failures = 0;
+  for (let part: "head" | "more" = "head"; ; part = "more") {
     try {
       const { events, resourceVersion } = await eventsOf(session, machine);
       const news = events.filter(({ object }) => isNews(object));
-      await print(session, invocation, news, failures === 0 ? "head" : "more");
+      await print(session, invocation, news, part);
+      failures = 0;
       for await (const found of changes(session, resourceVersion)) {
         // A volume or a snapshot may be younger than the watch.
         const belongs = await belongingTo(session, machine);
         if (belongs(found.object) && isNews(found.object)) await print(session, invocation, [found], "more");
       }
     } catch (error) {
-      if (session.signal.aborted || failures === 0) throw error;
+      if (session.signal.aborted || isFinal(error)) throw error;
+      failures += 1;
+      session.say.progress("the connection to the API server broke; trying again");
     }
-    await sleep(session.clock, backoffDelay(1, BACKOFF, session.random), session.signal);
+    await sleep(session.clock, backoffDelay(failures + 1, BACKOFF, session.random), session.signal);
   }
 };
 

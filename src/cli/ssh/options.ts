@@ -75,8 +75,7 @@ const quoteFile = (path: string): string => {
 
 /** ssh reads an option up to the end of the line. */
 const refuseControls = (text: string): void => {
-  // oxlint-disable-next-line no-control-regex -- these are what is looked for
-  if (/[\u0000-\u001f\u007f]/.test(text))
+  if (/\p{Cc}/u.test(text))
     throw new UsageError(`${JSON.stringify(text)} has a control character, which ssh cannot be given`);
 };
 

@@ -12,7 +12,7 @@ export interface PageServerOptions extends PageOptions {
   readonly script: string;
   /** Default 0: any that is free. */
   readonly port?: number | undefined;
-  /** Joins a browser with the guest; resolves when the connection is over. */
+  /** Joins a browser with the guest; settles when the connection is over. What goes wrong it says itself. */
   readonly serve: (browser: Duplex) => Promise<void>;
 }
 
@@ -60,7 +60,10 @@ export const startPageServer = async (options: PageServerOptions): Promise<PageS
     sockets.handleUpgrade(request, socket, head, (browser) => {
       const stream = createWebSocketStream(browser);
       stream.on("error", () => {});
-      void options.serve(stream).finally(() => browser.close());
+      void options
+        .serve(stream)
+        .catch(() => {})
+        .finally(() => browser.close());
     });
   });
   return {
