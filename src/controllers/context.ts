@@ -7,6 +7,7 @@ import type { Image } from "../api/image.ts";
 import type { KeyPair } from "../api/key-pair.ts";
 import type { Network } from "../api/network.ts";
 import type { SecurityGroup } from "../api/security-group.ts";
+import type { VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
 import type { VirtualMachineRestore } from "../api/virtual-machine-restore.ts";
 import type { VirtualMachineSnapshot } from "../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../api/virtual-machine.ts";
@@ -21,6 +22,7 @@ export interface Stores {
   readonly volumes: Store<Volume>;
   readonly virtualMachineSnapshots: Store<VirtualMachineSnapshot>;
   readonly virtualMachineRestores: Store<VirtualMachineRestore>;
+  readonly virtualMachineMigrations: Store<VirtualMachineMigration>;
   readonly images: Store<Image>;
   readonly flavors: Store<Flavor>;
   readonly keyPairs: Store<KeyPair>;

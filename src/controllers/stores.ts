@@ -10,6 +10,7 @@ import type { KubernetesObject } from "../api/meta.ts";
 import { networks } from "../api/network.ts";
 import type { Resource } from "../api/resource.ts";
 import { groupNamesOf, remoteGroupsOf, type SecurityGroup, securityGroups } from "../api/security-group.ts";
+import { type VirtualMachineMigration, virtualMachineMigrations } from "../api/virtual-machine-migration.ts";
 import { type VirtualMachineRestore, virtualMachineRestores } from "../api/virtual-machine-restore.ts";
 import { type VirtualMachineSnapshot, virtualMachineSnapshots } from "../api/virtual-machine-snapshot.ts";
 import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
@@ -60,7 +61,7 @@ const nodeOf = ({
 const namedMachineOf = ({
   metadata,
   spec,
-}: VirtualMachineSnapshot | VirtualMachineRestore): readonly string[] => [
+}: VirtualMachineSnapshot | VirtualMachineRestore | VirtualMachineMigration): readonly string[] => [
   `${metadata.namespace}/${spec.virtualMachine}`,
 ];
 
@@ -117,7 +118,7 @@ export const imageIndexes = {
 
 /**
  * By "namespace/name" of a machine: the Volumes that are reserved for it, the
- * snapshots and restores that name it. Machines of one name follow each other.
+ * snapshots, restores and migrations that name it. Machines of one name follow each other.
  */
 export const BY_MACHINE = "byMachine";
 /** Volumes, snapshots and restores by the uid of the machine that they were given to, or are about. */
@@ -210,6 +211,9 @@ export const securityGroupIndexes = {
     remoteGroupsOf(spec).map((name) => `${metadata.namespace}/${name}`),
 };
 
+/** Pure, so that the store can keep the indexes. */
+export const migrationIndexes = { [BY_MACHINE]: namedMachineOf };
+
 type StoreContext = Pick<ControllerContext, "client" | "logger" | "metrics" | "clock">;
 
 /** Makes the stores; nothing is read before they are run. */
@@ -223,6 +227,7 @@ export const createStores = ({ client, logger, metrics, clock }: StoreContext): 
     volumes: store(volumes, { indexes: volumeIndexes }),
     virtualMachineSnapshots: store(virtualMachineSnapshots, { indexes: snapshotIndexes }),
     virtualMachineRestores: store(virtualMachineRestores, { indexes: restoreIndexes }),
+    virtualMachineMigrations: store(virtualMachineMigrations, { indexes: migrationIndexes }),
     images: store(images, { indexes: imageIndexes }),
     flavors: store(flavors),
     keyPairs: store(keyPairs),

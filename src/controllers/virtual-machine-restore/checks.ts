@@ -15,7 +15,7 @@ export const findViolation = (facts: RestoreFacts): Violation | undefined =>
   volumesAreStillThere(facts) ??
   snapshotIsBesideTheMachine(facts) ??
   nodeAnswers(facts) ??
-  findAhead(facts.restore, facts.requests);
+  findAhead(facts.restore, facts);
 
 const snapshotIsUsable = ({ restore, snapshot }: RestoreFacts): Violation | undefined => {
   const { namespace } = restore.metadata;

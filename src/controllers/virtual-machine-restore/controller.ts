@@ -1,4 +1,5 @@
 import type { Hypervisor } from "../../api/hypervisor.ts";
+import type { VirtualMachineMigration } from "../../api/virtual-machine-migration.ts";
 import { type VirtualMachineRestore, virtualMachineRestores } from "../../api/virtual-machine-restore.ts";
 import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
@@ -11,6 +12,7 @@ import { observeRestore } from "./observe.ts";
 import {
   restoresAfterHypervisor,
   restoresAfterMachine,
+  restoresAfterMigration,
   restoresAfterRestore,
   restoresAfterSnapshot,
 } from "./watches.ts";
@@ -46,6 +48,10 @@ const watchesOf = (stores: Stores) =>
     {
       store: stores.virtualMachineSnapshots,
       map: (change: Change<VirtualMachineSnapshot>) => restoresAfterSnapshot(stores, change),
+    },
+    {
+      store: stores.virtualMachineMigrations,
+      map: (change: Change<VirtualMachineMigration>) => restoresAfterMigration(stores, change),
     },
     {
       store: stores.virtualMachines,

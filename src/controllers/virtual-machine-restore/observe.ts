@@ -4,10 +4,10 @@ import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
-import { machineOf, requestsOf } from "../virtual-machine-snapshot/observe.ts";
-import type { MachineRequest } from "../virtual-machine-snapshot/turn.ts";
+import { machineOf, othersOf } from "../virtual-machine-snapshot/observe.ts";
+import type { Others } from "../virtual-machine-snapshot/turn.ts";
 
-export interface RestoreFacts {
+export interface RestoreFacts extends Others {
   readonly restore: VirtualMachineRestore;
   /** The machine that it is of; before it is accepted the one that it names. */
   readonly machine: VirtualMachine | undefined;
@@ -15,8 +15,6 @@ export interface RestoreFacts {
   readonly snapshot: VirtualMachineSnapshot | undefined;
   /** The node that works on it; before it is accepted that of the machine. */
   readonly hypervisor: Hypervisor | undefined;
-  /** Snapshots and restores that name the same machine. */
-  readonly requests: readonly MachineRequest[];
   /** Time since this process first saw it, in ms. */
   readonly seenForMs: number;
 }
@@ -37,7 +35,7 @@ export const observeRestore = (
     machine,
     snapshot: stores.virtualMachineSnapshots.get({ namespace: metadata.namespace, name: spec.snapshot }),
     hypervisor: nodeName === undefined ? undefined : stores.hypervisors.get({ name: nodeName }),
-    requests: requestsOf(stores, restore),
+    ...othersOf(stores, restore),
     seenForMs: seenForMs(metadata.uid),
   };
 };

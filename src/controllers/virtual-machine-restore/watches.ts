@@ -1,4 +1,5 @@
 import type { Hypervisor } from "../../api/hypervisor.ts";
+import type { VirtualMachineMigration } from "../../api/virtual-machine-migration.ts";
 import type { VirtualMachineRestore } from "../../api/virtual-machine-restore.ts";
 import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
@@ -25,7 +26,16 @@ export const restoresAfterSnapshot = (
   ...stores.virtualMachineRestores.byIndex(BY_SNAPSHOT, formatKey(key)).map(keyOf),
 ];
 
-const restoresBeside = (stores: Stores, request: MachineRequest | undefined): readonly ObjectKey[] =>
+/** Those of the same machine, which wait until it has arrived. */
+export const restoresAfterMigration = (
+  stores: Stores,
+  { before, after }: Change<VirtualMachineMigration>,
+): readonly ObjectKey[] => restoresBeside(stores, after ?? before);
+
+const restoresBeside = (
+  stores: Stores,
+  request: MachineRequest | VirtualMachineMigration | undefined,
+): readonly ObjectKey[] =>
   request === undefined
     ? []
     : stores.virtualMachineRestores

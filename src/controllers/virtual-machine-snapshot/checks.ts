@@ -11,7 +11,7 @@ export const findViolation = (facts: SnapshotFacts): Violation | undefined =>
   machineIsThere(facts.snapshot, facts.machine) ??
   thereIsRoom(facts) ??
   nodeAnswers(facts) ??
-  findAhead(facts.snapshot, facts.requests);
+  findAhead(facts.snapshot, facts);
 
 /** Is the machine there to stay, and on a node? */
 export const machineIsThere = (

@@ -1,5 +1,6 @@
 import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { Image } from "../../api/image.ts";
+import type { VirtualMachineMigration } from "../../api/virtual-machine-migration.ts";
 import type { VirtualMachineRestore } from "../../api/virtual-machine-restore.ts";
 import { type VirtualMachineSnapshot, virtualMachineSnapshots } from "../../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
@@ -14,6 +15,7 @@ import {
   snapshotsAfterHypervisor,
   snapshotsAfterImage,
   snapshotsAfterMachine,
+  snapshotsAfterMigration,
   snapshotsAfterRestore,
   snapshotsAfterSnapshot,
   snapshotsAfterVolume,
@@ -50,6 +52,10 @@ const watchesOf = (stores: Stores) =>
     {
       store: stores.virtualMachineRestores,
       map: (change: Change<VirtualMachineRestore>) => snapshotsAfterRestore(stores, change),
+    },
+    {
+      store: stores.virtualMachineMigrations,
+      map: (change: Change<VirtualMachineMigration>) => snapshotsAfterMigration(stores, change),
     },
     {
       store: stores.virtualMachines,

@@ -5,16 +5,14 @@ import type { ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
 import { BY_MACHINE, BY_MACHINE_UID, BY_SNAPSHOT } from "../stores.ts";
 import { findCopies } from "../volume/copies.ts";
-import { isUnderWay, type MachineRequest } from "./turn.ts";
+import { isUnderWay, type MachineRequest, type Others } from "./turn.ts";
 
-export interface SnapshotFacts {
+export interface SnapshotFacts extends Others {
   readonly snapshot: VirtualMachineSnapshot;
   /** The machine that it is of; before it is accepted the one that it names. */
   readonly machine: VirtualMachine | undefined;
   /** The node that has the snapshot; before it is accepted that of the machine. */
   readonly hypervisor: Hypervisor | undefined;
-  /** Snapshots and restores that name the same machine. */
-  readonly requests: readonly MachineRequest[];
   /** How many snapshots of this very machine there are, this one left out. */
   readonly siblings: number;
   /** Restores and copies that need it, as "Volume data"; looked at when it is to go. */
@@ -37,7 +35,7 @@ export const observeSnapshot = (
     snapshot,
     machine,
     hypervisor: nodeName === undefined ? undefined : stores.hypervisors.get({ name: nodeName }),
-    requests: requestsOf(stores, snapshot),
+    ...othersOf(stores, snapshot),
     siblings: countSiblings(stores, snapshot, machine),
     users: snapshot.metadata.deletionTimestamp === undefined ? [] : usersOf(stores, snapshot),
     seenForMs: seenForMs(snapshot.metadata.uid),
@@ -54,13 +52,16 @@ export const machineOf = (
   return isMeant ? machine : undefined;
 };
 
-/** Snapshots and restores that name the same machine as this one, which is among them. */
-export const requestsOf = (stores: Stores, { metadata, spec }: MachineRequest): readonly MachineRequest[] => {
+/** What names the same machine as this one, which is among it. */
+export const othersOf = (stores: Stores, { metadata, spec }: MachineRequest): Others => {
   const machine = `${metadata.namespace}/${spec.virtualMachine}`;
-  return [
-    ...stores.virtualMachineSnapshots.byIndex(BY_MACHINE, machine),
-    ...stores.virtualMachineRestores.byIndex(BY_MACHINE, machine),
-  ];
+  return {
+    requests: [
+      ...stores.virtualMachineSnapshots.byIndex(BY_MACHINE, machine),
+      ...stores.virtualMachineRestores.byIndex(BY_MACHINE, machine),
+    ],
+    migrations: stores.virtualMachineMigrations.byIndex(BY_MACHINE, machine),
+  };
 };
 
 const countSiblings = (

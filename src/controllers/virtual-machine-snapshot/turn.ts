@@ -1,4 +1,5 @@
 import { findCondition } from "../../api/condition.ts";
+import type { VirtualMachineMigration } from "../../api/virtual-machine-migration.ts";
 import type { VirtualMachineRestore } from "../../api/virtual-machine-restore.ts";
 import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import { byAge } from "../by-age.ts";
@@ -44,14 +45,27 @@ const isInLine = (request: MachineRequest): boolean => {
   return ready === undefined || ready.reason === WAITING_FOR_TURN;
 };
 
-/** Why it is not this one's turn. @param others snapshots and restores that name the same machine */
+/** Is the machine on its way to another node? Its disks are, too. One that waits may itself be waiting for this. */
+export const isMoving = ({ status }: VirtualMachineMigration): boolean =>
+  status?.phase === "Preparing" || status?.phase === "Copying" || status?.phase === "Switching";
+
+/** What else is done, or to be done, with the same machine. */
+export interface Others {
+  /** Snapshots and restores. */
+  readonly requests: readonly MachineRequest[];
+  readonly migrations: readonly VirtualMachineMigration[];
+}
+
+/** Why it is not this one's turn. */
 export const findAhead = (
   request: MachineRequest,
-  others: readonly MachineRequest[],
+  { requests, migrations }: Others,
 ): Violation | undefined => {
-  const rivals = others.filter(({ metadata }) => metadata.uid !== request.metadata.uid).toSorted(byAge);
+  const rivals = requests.filter(({ metadata }) => metadata.uid !== request.metadata.uid).toSorted(byAge);
   const ahead =
-    rivals.find(isUnderWay) ?? rivals.find((other) => isInLine(other) && byAge(other, request) < 0);
+    migrations.find(isMoving) ??
+    rivals.find(isUnderWay) ??
+    rivals.find((other) => isInLine(other) && byAge(other, request) < 0);
   if (ahead === undefined) return undefined;
   return passing(
     WAITING_FOR_TURN,

@@ -1,6 +1,7 @@
 import type { DiskReference } from "../../api/fields.ts";
 import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { Image } from "../../api/image.ts";
+import type { VirtualMachineMigration } from "../../api/virtual-machine-migration.ts";
 import type { VirtualMachineRestore } from "../../api/virtual-machine-restore.ts";
 import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
@@ -26,7 +27,16 @@ export const snapshotsAfterRestore = (
   { before, after }: Change<VirtualMachineRestore>,
 ): readonly ObjectKey[] => snapshotsBeside(stores, after ?? before);
 
-const snapshotsBeside = (stores: Stores, request: MachineRequest | undefined): readonly ObjectKey[] =>
+/** Those of the same machine, which wait until it has arrived. */
+export const snapshotsAfterMigration = (
+  stores: Stores,
+  { before, after }: Change<VirtualMachineMigration>,
+): readonly ObjectKey[] => snapshotsBeside(stores, after ?? before);
+
+const snapshotsBeside = (
+  stores: Stores,
+  request: MachineRequest | VirtualMachineMigration | undefined,
+): readonly ObjectKey[] =>
   request === undefined
     ? []
     : stores.virtualMachineSnapshots

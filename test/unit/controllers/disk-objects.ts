@@ -3,6 +3,10 @@ import type { Flavor } from "../../../src/api/flavor.ts";
 import type { Hypervisor } from "../../../src/api/hypervisor.ts";
 import type { Image } from "../../../src/api/image.ts";
 import type { KubernetesObject, ObjectMeta } from "../../../src/api/meta.ts";
+import {
+  MIGRATION_FINALIZER,
+  type VirtualMachineMigration,
+} from "../../../src/api/virtual-machine-migration.ts";
 import { RESTORE_FINALIZER, type VirtualMachineRestore } from "../../../src/api/virtual-machine-restore.ts";
 import {
   SNAPSHOT_FINALIZER,
@@ -14,6 +18,7 @@ import type { Stores } from "../../../src/controllers/context.ts";
 import type { Step } from "../../../src/controllers/steps.ts";
 import {
   machineIndexes,
+  migrationIndexes,
   restoreIndexes,
   snapshotIndexes,
   volumeIndexes,
@@ -110,6 +115,22 @@ export const restoreWith = (
   ...(status !== undefined && { status }),
 });
 
+export const migrationWith = (
+  status?: VirtualMachineMigration["status"],
+  meta: Meta = {},
+): VirtualMachineMigration => ({
+  apiVersion: "vireo.dev/v1alpha1",
+  kind: "VirtualMachineMigration",
+  metadata: metaOf(meta.name ?? "away", MIGRATION_FINALIZER, meta),
+  spec: {
+    virtualMachine: "web",
+    maxDowntimeMilliseconds: 300,
+    autoConverge: true,
+    timeoutSeconds: 3600,
+  },
+  ...(status !== undefined && { status }),
+});
+
 const machineUid = (name: string): string => uidOf(`default/${name}`);
 
 export const WEB_UID = machineUid("web");
@@ -171,6 +192,7 @@ export interface Held {
   readonly volumes?: readonly Volume[];
   readonly snapshots?: readonly VirtualMachineSnapshot[];
   readonly restores?: readonly VirtualMachineRestore[];
+  readonly migrations?: readonly VirtualMachineMigration[];
   readonly images?: readonly Image[];
   readonly flavors?: readonly Flavor[];
   readonly hypervisors?: readonly Hypervisor[];
@@ -206,6 +228,7 @@ export const storesWith = (held: Held): Stores =>
     volumes: storeOf(held.volumes ?? [], volumeIndexes),
     virtualMachineSnapshots: storeOf(held.snapshots ?? [], snapshotIndexes),
     virtualMachineRestores: storeOf(held.restores ?? [], restoreIndexes),
+    virtualMachineMigrations: storeOf(held.migrations ?? [], migrationIndexes),
     images: storeOf(held.images ?? []),
     hypervisors: storeOf(held.hypervisors ?? []),
   }) as unknown as Stores;

@@ -36,6 +36,7 @@ const storesWith = ({
   volumes: storeOf([]),
   virtualMachineSnapshots: storeOf([]),
   virtualMachineRestores: storeOf([]),
+  virtualMachineMigrations: storeOf([]),
   images: storeOf([]),
   flavors: storeOf([]),
   keyPairs: storeOf([]),

@@ -13,6 +13,7 @@ import {
   DELETED,
   type Held,
   machineOf,
+  migrationWith,
   readySnapshot,
   restoreWith,
   snapshotWith,
@@ -131,6 +132,10 @@ describe("A snapshot waits for its turn", () => {
       "an older restore that waits for its turn",
       { snapshots: [fresh], restores: [restoreWith(waitingForTurn, older)] },
     ],
+    [
+      "a migration that has begun",
+      { snapshots: [fresh], migrations: [migrationWith({ sourceNode: "node-1", phase: "Copying" })] },
+    ],
   ])("while there is %s", (_, held) => {
     const { steps } = decide(held);
     expect(statusOf(steps).phase).toBe("Pending");
@@ -173,6 +178,14 @@ describe("A snapshot waits for its turn", () => {
     [
       "a restore that is over",
       { snapshots: [fresh], restores: [restoreWith({ ...accepted, phase: "Succeeded" }, older)] },
+    ],
+    [
+      "a migration that waits",
+      { snapshots: [fresh], migrations: [migrationWith({ sourceNode: "node-1", phase: "Pending" })] },
+    ],
+    [
+      "a migration that is over",
+      { snapshots: [fresh], migrations: [migrationWith({ sourceNode: "node-2", phase: "Succeeded" })] },
     ],
     [
       "an older one that nobody wants any more",
