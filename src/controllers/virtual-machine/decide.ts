@@ -120,7 +120,7 @@ const decideCustody = (facts: PlacedFacts, now: Date): MachineDecision => {
   if (isAgents && findCondition(machine.status?.conditions, "Ready")?.reason === NODE_LOST)
     return { steps: finalizer };
   const resize = chooseResize(facts);
-  const own = standingStatus(facts, resize, now);
+  const own = facts.isUnderstood ? standingStatus(facts, resize, now) : storedStatus(machine);
   const writes = isAgents
     ? tell(machine, own)
     : say(machine, spokenStatus(machine, provisioning(nodeName), own, now)).steps;

@@ -5,7 +5,7 @@ import type { KeyPair } from "../../api/key-pair.ts";
 import type { Network } from "../../api/network.ts";
 import type { SecurityGroup } from "../../api/security-group.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
-import type { ObjectKey } from "../../kube/index.ts";
+import { type ObjectKey, UnreadableObjectError } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
 import { isShared, type SourceFacts } from "../disk-source/judge.ts";
 import { observeSource } from "../disk-source/observe.ts";
@@ -62,6 +62,8 @@ export interface PlacedFacts extends CommonFacts {
   readonly nodeName: string;
   /** Undefined when there is none of that name. */
   readonly hypervisor: Hypervisor | undefined;
+  /** Whether all that the machine names can be understood; otherwise none of it is here. */
+  readonly isUnderstood: boolean;
   /** The same node with what it has given out. */
   readonly node: Candidate | undefined;
   /** A change of size that was decided before and may have been written. */
@@ -107,12 +109,26 @@ const observePlaced = (
     node: hypervisor && nodeOf(hypervisor, usage),
     reserved: reserved?.kind === "resize" ? reserved : undefined,
     unreadableMachines: stores.virtualMachines.unreadable().length,
-    ...(machine.metadata.deletionTimestamp === undefined ? observeCommon(stores, machine) : nothingMore),
+    ...observeNamed(stores, machine),
   };
 };
 
-/** A machine that leaves must not be held up by an object that cannot be understood. */
-const nothingMore = { image: undefined, flavor: undefined, cdroms: [], volumes: [], securityGroups: [] };
+/**
+ * What the machine names; an object among it that cannot be understood must not
+ * keep the machine from being let go, or from being told of as lost.
+ */
+const observeNamed = (
+  stores: Stores,
+  machine: VirtualMachine,
+): Omit<CommonFacts, "machine"> & Pick<PlacedFacts, "isUnderstood"> => {
+  try {
+    return { ...observeCommon(stores, machine), isUnderstood: true };
+  } catch (error) {
+    if (!(error instanceof UnreadableObjectError)) throw error;
+    const nothing = { image: undefined, flavor: undefined, cdroms: [], volumes: [], securityGroups: [] };
+    return { ...nothing, isUnderstood: false };
+  }
+};
 
 const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine): UnplacedFacts => {
   const { namespace, uid } = machine.metadata;

@@ -58,6 +58,7 @@ export const placedFacts = (
   machine,
   nodeName: "node-1",
   hypervisor,
+  isUnderstood: true,
   node: hypervisor && candidateOf(hypervisor, takenBy(machine)),
   image: imageWith(),
   flavor: flavorWith(),

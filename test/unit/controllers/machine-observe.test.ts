@@ -13,12 +13,15 @@ import { createLedger } from "../../../src/controllers/virtual-machine/ledger.ts
 import { observeMachine } from "../../../src/controllers/virtual-machine/observe.ts";
 import { createReservations } from "../../../src/controllers/virtual-machine/reservations.ts";
 import { formatKey, keyOf } from "../../../src/kube/index.ts";
+import { agentsWords, LEAVING, stepsOf } from "./machine-facts.ts";
 import {
+  allocationWith,
   flavorWith,
   guestOn,
   hypervisorWith,
   imageWith,
   keyPairWith,
+  lostHypervisor,
   machineCopying,
   machineWith,
   NOW,
@@ -250,16 +253,33 @@ describe("A machine whose data are on a node", () => {
   });
 });
 
-test("a machine that leaves is not held up by a Volume that cannot be understood", () => {
-  const leaving = {
-    ...placedMachine({ guest: guestOn() }, { deletionTimestamp: "2026-02-03T04:00:00Z" }),
+describe("A Volume that cannot be understood", () => {
+  const odd = { name: "odd", bus: "VirtIO" as const };
+  const given = [{ name: "odd", uid: uidOf("odd") }];
+
+  const stepsFor = (machine: VirtualMachine, hypervisor = hypervisorWith()) => {
+    const naming = { ...machine, spec: { ...machine.spec, volumes: [odd] } };
+    const world = storesOf({ machines: [naming], hypervisors: [hypervisor] });
+    const stores = { ...world, volumes: storeOf<Volume>([], {}, ["odd"]) };
+    const reservations = createReservations();
+    const memory = { reservations, ledger: createLedger(stores, reservations), seenForMs: () => 1000 };
+    const facts = observeMachine(stores, memory, keyOf(naming));
+    return facts === undefined ? [] : stepsOf(decideMachine(facts, NOW));
   };
-  const machine = {
-    ...leaving,
-    spec: { ...leaving.spec, volumes: [{ name: "odd", bus: "VirtIO" as const }] },
-  };
-  const stores = { ...storesOf({ machines: [machine] }), volumes: storeOf<Volume>([], {}, ["odd"]) };
-  const reservations = createReservations();
-  const memory = { reservations, ledger: createLedger(stores, reservations), seenForMs: () => 1000 };
-  expect(observeMachine(stores, memory, keyOf(machine))).toMatchObject({ kind: "placed" });
+
+  const running = { ...agentsWords(), allocation: { ...allocationWith(), volumes: given } };
+
+  test("is not taken from a guest that has it", () => {
+    expect(stepsFor(placedMachine(running))).toEqual([]);
+  });
+
+  test("does not keep its machine from being told of as lost", () => {
+    expect(stepsFor(placedMachine(running), lostHypervisor())).toEqual(["apply-status", "Warning NodeLost"]);
+  });
+
+  test("does not keep its machine from being let go", () => {
+    const conditions = [{ ...readyCondition("True", "Released"), type: "Released" }];
+    const leaving = placedMachine({ ...running, conditions }, LEAVING);
+    expect(stepsFor(leaving)).toEqual(["remove-finalizer"]);
+  });
 });
