@@ -19,8 +19,11 @@ const HALF_CLOSED_SECONDS = 3_600;
 const NO_TIMEOUT_MS = 2 ** 31 - 1;
 const MAX_WORDS = 4_096;
 
-/** What socat says once it is connected; https://manpages.debian.org/socat */
-const CONNECTED = /successfully connected from/;
+/**
+ * What socat says once both sides are open; https://manpages.debian.org/socat
+ * Whether it tells of the connection itself depends on how that came about.
+ */
+const CONNECTED = /starting data transfer loop/;
 
 /**
  * By socat, which binds its socket to the guest's tap; Node cannot choose the
