@@ -97,10 +97,9 @@ const serverOf = (
   });
   const stop = (): void => {
     server.close();
-    // Requests under way are few and short; consoles would never end by themselves.
-    for (const stream of streams) stream.destroy();
-    server.closeIdleConnections();
+    // Consoles would never end by themselves; who is in the middle of a request may ask another api-server.
     server.closeAllConnections();
+    for (const stream of streams) stream.destroy();
   };
   signal.addEventListener("abort", stop, { once: true });
   return server;
@@ -135,8 +134,9 @@ const answerRequest = async (
     report(options, seen, { code: response.statusCode, startedAt });
   } catch (failure) {
     const problem = problemOf(failure);
+    const hasLeft = response.destroyed;
     sendProblem(response, problem);
-    report(options, seen, { code: problem.code, startedAt, failure });
+    report(options, seen, { code: problem.code, startedAt, failure, hasLeft });
   } finally {
     abort.unlink();
     request.resume();
@@ -178,8 +178,9 @@ const answerUpgrade = async (
     options.logger.info({ ...fieldsOf(seen), ms: since(startedAt) }, "stream ended");
   } catch (failure) {
     const problem = problemOf(failure);
+    const hasLeft = socket.destroyed;
     sendUpgradeProblem(socket, problem);
-    report(options, seen, { code: problem.code, startedAt, failure });
+    report(options, seen, { code: problem.code, startedAt, failure, hasLeft });
   } finally {
     abort.unlink();
   }
@@ -195,6 +196,8 @@ interface Outcome {
   readonly code: number;
   readonly startedAt: number;
   readonly failure?: unknown;
+  /** Whether the caller did not wait for the answer: what failed then failed for that. */
+  readonly hasLeft?: boolean;
 }
 
 const since = (startedAt: number): number => Math.round(performance.now() - startedAt);
@@ -208,11 +211,12 @@ const fieldsOf = ({ asked, target }: Seen) => ({
 const report = (
   { logger, metrics }: SubresourceServerOptions,
   seen: Seen,
-  { code, startedAt, failure }: Outcome,
+  { code, startedAt, failure, hasLeft = false }: Outcome,
 ): void => {
   metrics.requests.inc({ subresource: seen.target?.subresource ?? "none", code: String(code) });
   const fields = { ...fieldsOf(seen), code, ms: since(startedAt) };
   if (failure === undefined) logger.info(fields, "answered");
+  else if (hasLeft) logger.info(fields, "the caller has left");
   else if (!(failure instanceof ApiProblem)) logger.warn({ ...fields, err: failure }, "could not answer");
   else logger[seen.target === undefined ? "debug" : "info"]({ ...fields, why: failure.message }, "refused");
 };

@@ -56,6 +56,8 @@ export const createWebSockets = () => {
  * said was delivered, it is over for both.
  */
 const join = async (client: Duplex, stream: Duplex): Promise<void> => {
+  // Two pipelines listen from many sides; that is no leak.
+  for (const one of [client, stream]) one.setMaxListeners(one.getMaxListeners() + 20);
   const both = [pipeline(client, stream), pipeline(stream, client)];
   await Promise.race(both).catch(() => {});
   client.destroy();

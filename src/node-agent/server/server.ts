@@ -197,17 +197,19 @@ const answerRequest = async (
   const startedAt = performance.now();
   let found: Found | undefined;
   let failure: unknown;
+  let hasLeft = false;
   try {
     found = find(options, request, false);
     if (found.match.route.kind !== "request") throw new TypeError("a stream was chosen for a request");
     await sendAnswer(response, await found.match.route.handle({ ...found.call, signal: abort.signal }));
   } catch (error) {
     failure = error;
+    hasLeft = response.destroyed;
     sendProblem(response, problemOf(error));
   } finally {
     abort.unlink();
     request.resume();
-    report(options, request, { found, failure, status: response.statusCode, startedAt });
+    report(options, request, { found, failure, hasLeft, status: response.statusCode, startedAt });
   }
 };
 
@@ -236,13 +238,14 @@ const answerUpgrade = async (
     if (route.kind !== "upgrade")
       throw new PeerProblemError(400, "BadRequest", "unknown protocol to upgrade to");
     const stream = await route.handle({ ...found.call, signal: abort.signal });
-    report(options, request, { found, failure: undefined, status: 101, startedAt });
+    report(options, request, { found, status: 101, startedAt });
     await carry(options, { socket, head, stream, path: route.path });
     options.logger.info({ ...fieldsOf(request, found), ms: since(startedAt) }, "stream ended");
   } catch (failure) {
     const problem = problemOf(failure);
+    const hasLeft = socket.destroyed;
     sendUpgradeProblem(socket, problem);
-    report(options, request, { found, failure, status: problem.status, startedAt });
+    report(options, request, { found, failure, hasLeft, status: problem.status, startedAt });
   } finally {
     abort.unlink();
   }
@@ -264,7 +267,9 @@ const carry = async (
 
 interface Outcome {
   readonly found: Found | undefined;
-  readonly failure: unknown;
+  readonly failure?: unknown;
+  /** Whether the caller did not wait for the answer: what failed then failed for that. */
+  readonly hasLeft?: boolean;
   readonly status: number;
   readonly startedAt: number;
 }
@@ -281,10 +286,11 @@ const fieldsOf = (request: IncomingMessage, found: Found | undefined) => ({
 });
 
 const report = (options: PeerServerOptions, request: IncomingMessage, outcome: Outcome): void => {
-  const { found, failure, status, startedAt } = outcome;
+  const { found, failure, hasLeft = false, status, startedAt } = outcome;
   options.metrics.requests.inc({ route: found?.match.route.path ?? "none", code: String(status) });
   const fields = { ...fieldsOf(request, found), status, ms: since(startedAt) };
   if (failure === undefined) options.logger.info(fields, "answered");
+  else if (hasLeft) options.logger.info(fields, "the caller has left");
   else if (failure instanceof PeerProblemError)
     options.logger.info({ ...fields, why: failure.message }, "refused");
   else options.logger.warn({ ...fields, err: failure }, "could not answer");

@@ -22,6 +22,7 @@ import {
 } from "../../../../src/pki/index.ts";
 import { fixedCredentials, materialFor, testAuthority } from "../../../fakes/peer-material.ts";
 import { createRecordingLogger } from "../../../fakes/recording-logger.ts";
+import { waitFor } from "../../../testbed/wait.ts";
 
 const authority = testAuthority();
 const NODE: PeerIdentity = { kind: "node-agent", nodeName: "node-1" };
@@ -72,6 +73,20 @@ const routes: readonly Route[] = [
             throw new Error("the disk is gone");
           })(),
         ),
+      }),
+  },
+  {
+    kind: "request",
+    method: "GET",
+    path: "/v1/endless",
+    allow: "node-agent",
+    handle: () =>
+      Promise.resolve({
+        body: new Readable({
+          read() {
+            this.push(Buffer.alloc(65_536));
+          },
+        }),
       }),
   },
   {
@@ -276,6 +291,15 @@ test("a renewed certificate holds for the next connection, and the open ones sta
   expect(await why(as(OTHER).request(here(), { path: "/v1/layers/a", signal }))).toMatch(/PeerUnreachable/);
   stream.end("still here");
   expect(await text(stream)).toBe("still here");
+});
+
+test("who leaves in the middle of an answer is no failure of the agent", async () => {
+  const response = await as(OTHER).request(here(), { path: "/v1/endless", signal });
+  response.destroy();
+  await waitFor("the end in the log", () =>
+    logger.lines.some(({ message }) => message === "the caller has left"),
+  );
+  expect(logger.lines.filter(({ level }) => level === "warn" || level === "error")).toEqual([]);
 });
 
 test("the log says who has asked for what of which machine", async () => {
