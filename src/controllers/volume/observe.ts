@@ -4,7 +4,9 @@ import type { Volume } from "../../api/volume.ts";
 import { formatKey, keyOf, type ObjectKey } from "../../kube/index.ts";
 import { byAge } from "../by-age.ts";
 import type { Stores } from "../context.ts";
+import { isShared } from "../disk-source/judge.ts";
 import { observeSource } from "../disk-source/observe.ts";
+import { isLost } from "../hypervisor/status.ts";
 import { reportsOf } from "../image/observe.ts";
 import { findImage } from "../image/visible.ts";
 import { BY_HELD_VOLUME, BY_RETAINED, BY_UID, BY_VOLUME } from "../stores.ts";
@@ -81,12 +83,18 @@ const observeOrigin = (stores: Stores, volume: Volume): OriginFacts => {
 };
 
 const observeRetained = (stores: Stores, volume: Volume, uid: string): OriginFacts => {
+  // Of a shared pool several nodes tell; one that lives is as good as any.
   const found = stores.hypervisors
     .list()
-    .flatMap(({ metadata, status }) =>
-      (status?.retainedVolumes ?? [])
+    .toSorted((one, other) => Number(isLost(one)) - Number(isLost(other)))
+    .flatMap((hypervisor) =>
+      (hypervisor.status?.retainedVolumes ?? [])
         .filter((retained) => retained.uid === uid)
-        .map((retained) => ({ nodeName: metadata.name, volume: retained })),
+        .map((retained) => ({
+          nodeName: hypervisor.metadata.name,
+          volume: retained,
+          isShared: isShared(hypervisor, retained.pool),
+        })),
     );
   // In another namespace they ask in vain.
   const rivals = stores.volumes

@@ -26,10 +26,18 @@ export type OriginFacts =
       readonly kind: "retained";
       readonly uid: string;
       /** What nodes keep under that uid, of whatever namespace. */
-      readonly found: { readonly nodeName: string; readonly volume: RetainedVolume } | undefined;
+      readonly found: FoundVolume | undefined;
       /** Name of another Volume that has taken it over, or asked for it before. */
       readonly takenBy: string | undefined;
     };
+
+/** Retained data, and the node that tells of them. */
+export interface FoundVolume {
+  readonly nodeName: string;
+  readonly volume: RetainedVolume;
+  /** Whether they are in a pool that other nodes have too. */
+  readonly isShared: boolean;
+}
 
 type Allocation = NonNullable<NonNullable<Volume["status"]>["allocation"]>;
 
@@ -136,7 +144,11 @@ const judgeRetained = (
     );
   const tooSmall = judgeSize(volume, "The retained disk", sizeMiB);
   if (tooSmall !== undefined) return tooSmall;
-  return resolved({ allocation: { retainedUid: uid }, nodeName: found.nodeName });
+  return resolved({
+    allocation: { retainedUid: uid },
+    nodeName: found.nodeName,
+    ...(found.isShared && { sharedPool: pool }),
+  });
 };
 
 const MIB = 2 ** 20;

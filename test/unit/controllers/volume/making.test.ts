@@ -207,6 +207,19 @@ describe("A Volume that takes over retained data", () => {
     });
   });
 
+  test("of a shared pool is made beside the machine that it is for", () => {
+    const inNfs = { ...kept, pool: "nfs" };
+    const hypervisors = [
+      lostHypervisor("node-0"),
+      node("node-1", ["nfs"], { retainedVolumes: [inNfs] }),
+      node("node-2", ["nfs"], { retainedVolumes: [inNfs] }),
+    ];
+    const volumes = [volumeWith({ pool: "nfs", source: { retained: GONE } })];
+    const machines = [machineOf("web", { names: ["data"] }, { nodeName: "node-2" })];
+    expect(said(decide({ volumes, hypervisors })).nodeName).toBe("node-1");
+    expect(said(decide({ volumes, hypervisors, machines })).nodeName).toBe("node-2");
+  });
+
   test("of another namespace is told the same as when there are none", () => {
     const refused = decide({ volumes: [heir], hypervisors: keeper({ ...kept, namespace: "other" }) });
     const none = decide({ volumes: [heir] });
