@@ -47,6 +47,8 @@ describe("the disks of a running guest", () => {
     if (disk === undefined) throw new Error(`no disk ${uid} in ${JSON.stringify(seen)}`);
     return disk.layers;
   };
+  const memoryMiB = async (): Promise<number | undefined> =>
+    (await host.domains.observe(want.vmUid, { signal }))?.hardware?.memory.currentMiB;
   /** A mark at the start of the volume, past all caches of the guest. */
   const write = (text: string): Promise<string> =>
     shell.run(`printf %-${MARKER_BYTES}s ${text} | dd of=/dev/vdb conv=fsync 2>/dev/null`);
@@ -162,6 +164,9 @@ describe("the disks of a running guest", () => {
     "go back with the guest's memory, to the word that it was saying",
     async () => {
       await host.live.setVcpus(want.vmUid, 2, { signal });
+      await shell.run("echo online >/sys/devices/system/memory/auto_online_blocks; modprobe virtio_mem");
+      await host.live.setMemory(want.vmUid, 256, { signal });
+      await waitFor("the guest has taken memory", async () => (await memoryMiB()) === 256);
       await write("then");
       await shell.run("echo then >/run/memory");
       const frozen = await heads();
@@ -186,7 +191,7 @@ describe("the disks of a running guest", () => {
         const seen = await host.domains.observe(want.vmUid, { signal });
         expect(seen?.powerState).toBe(paused ? "Paused" : "Running");
         expect(seen?.hardware?.vcpus).toEqual({ current: 2, maximum: 2 });
-        expect(seen?.hardware?.memory.initialMiB).toBe(128);
+        expect(seen?.hardware?.memory).toMatchObject({ initialMiB: 128, currentMiB: 256 });
         expect(await layersOf(volume.uid)).toEqual(want.volumes[0]?.layers.map(({ path }) => path));
         if (paused) await host.live.resume(want.vmUid, { signal });
         await openShell();

@@ -179,13 +179,13 @@ describe("a running guest", () => {
     async () => {
       const volumes: DomainDisk[] = [];
       const outcomes: string[] = [];
-      for (let i = 0; i < 9; i += 1) {
+      for (let i = 0; i < 17; i += 1) {
         const volume = await newVolume("VirtIO", 1);
         volumes.push(volume);
         outcomes.push(await host.live.attachDisk(want.vmUid, volume, { signal }));
       }
-      expect(outcomes).toEqual([...Array.from({ length: 8 }, () => "attached"), "no-free-slot"]);
-      await guestSees("all of them", "ls -d /sys/block/vd* | wc -l", "9");
+      expect(outcomes).toEqual([...Array.from({ length: 16 }, () => "attached"), "no-free-slot"]);
+      await guestSees("all of them", "ls -d /sys/block/vd* | wc -l", "17");
       for (const { uid } of volumes) await host.live.detach(want.vmUid, { kind: "disk", uid }, { signal });
       for (const { uid } of volumes) await whenGone(uid);
       const [, last = await newVolume("VirtIO")] = volumes;

@@ -101,7 +101,7 @@ describe("a real guest", () => {
   });
 
   test(
-    "has eight ports for devices to come, a screen on a socket, and a sandbox around it",
+    "has sixteen ports for volumes to come, a screen on a socket, and a sandbox around it",
     async () => {
       const want = await machine();
       await host.domains.start(want, { signal });
@@ -109,7 +109,7 @@ describe("a real guest", () => {
       const ports = [...xml.matchAll(/model='pcie-root-port'/g)].length;
       const devices = [...xml.matchAll(/<address type='pci' domain='0x0000' bus='0x(?!00)[0-9a-f]+'/g)]
         .length;
-      expect(ports - devices).toBe(8);
+      expect(ports - devices).toBe(16);
       expect(xml).toMatch(/<graphics type='vnc' socket='\/var\/lib\/libvirt\/qemu\//);
       const [qemu = ""] = (await host.node.run(["pgrep", "-f", want.vmUid])).split("\n");
       const status = await host.node.run(["cat", `/proc/${qemu}/status`]);

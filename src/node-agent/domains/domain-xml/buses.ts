@@ -1,21 +1,20 @@
+import { MAX_VOLUMES } from "../../../api/virtual-machine-spec.ts";
 import type { Configurator } from "./configurator.ts";
 import { growthMiB } from "./memory.ts";
 import { element } from "./xml.ts";
-
-/** Devices that can be plugged into a running guest: each needs a port that was there at its start. */
-const SPARE_ROOT_PORTS = 8;
 
 /** Root disk, SCSI controller, virtio-serial controller, balloon, random numbers. */
 const FIXED_DEVICES = 5;
 
 /**
- * PCI Express with ports for all devices and some to spare; no USB, which an
- * emulated guest spends CPU time on. https://libvirt.org/pci-hotplug.html
+ * PCI Express with a port for each device that there is, and for each volume
+ * that there may be: only a port that was there at the guest's start can take
+ * one while it runs. No USB, which an emulated guest spends CPU time on.
+ * https://libvirt.org/pci-hotplug.html
  */
 export const buses: Configurator = (want) => {
-  const volumes = want.volumes.filter(({ bus }) => bus === "VirtIO").length;
   const memory = growthMiB(want) === 0 ? 0 : 1;
-  const ports = FIXED_DEVICES + memory + want.interfaces.length + volumes + SPARE_ROOT_PORTS;
+  const ports = FIXED_DEVICES + memory + want.interfaces.length + MAX_VOLUMES;
   return {
     devices: [
       element("controller", { type: "pci", index: 0, model: "pcie-root" }),

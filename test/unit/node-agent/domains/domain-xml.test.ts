@@ -282,9 +282,9 @@ describe("a guest is described as", () => {
   test.each([
     [0, {}, 0],
     [1, {}, 0],
-    [8, { volumes: [volume("a1", "VirtIO"), volume("b2", "SCSI")] }, 1],
+    [8, { volumes: [volume("a1", "VirtIO"), volume("b2", "SCSI")] }, 0],
     [1, { maxMemoryMiB: 1024 }, 1],
-  ])("having eight free ports beside %d interfaces and %j", (count, changes, others) => {
+  ])("having a port for each of sixteen volumes beside %d interfaces and %j", (count, changes, others) => {
     const interfaces = Array.from({ length: count }, (_, i) => ({
       network: `net-${i}`,
       tap: `vtap0000000000${i}`,
@@ -295,7 +295,7 @@ describe("a guest is described as", () => {
     const ports = listed(at(domain, "devices", "controller")).filter(
       (controller) => at(controller, "model") === "pcie-root-port",
     );
-    expect(ports).toHaveLength(5 + count + others + 8);
+    expect(ports).toHaveLength(5 + count + others + 16);
     const cards = listed(at(domain, "devices", "interface"));
     expect(cards.map((card) => at(card, "target"))).toEqual(
       interfaces.map(({ tap }) => ({ dev: tap, managed: "no" })),
