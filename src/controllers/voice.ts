@@ -121,6 +121,10 @@ export const spokenStatus = <Phase extends string>(
   };
 };
 
+/** Was the node of a deleted object told that nobody needs it any more? It acts upon that, so it is said once and for all. */
+export const isGivenUp = (conditions: readonly Condition[] | undefined): boolean =>
+  findCondition(conditions, "InUse")?.status === "False";
+
 /** What of a status is the controller's alone. */
 export interface OwnParts {
   readonly fields: readonly string[];

@@ -7,7 +7,7 @@ import {
 import { PATIENCE_MS } from "../acquaintance.ts";
 import type { Draft } from "../conditions.ts";
 import { announce, type Decision, dropFinalizer, holdFinalizer, type Step } from "../steps.ts";
-import { NODE_LOST, say, silenceOf, spokenStatus, type Voice } from "../voice.ts";
+import { isGivenUp, NODE_LOST, say, silenceOf, spokenStatus, type Voice } from "../voice.ts";
 import { findViolation } from "./checks.ts";
 import type { SnapshotFacts } from "./observe.ts";
 import {
@@ -128,7 +128,7 @@ const decideRemoval = (facts: SnapshotFacts, now: Date): readonly SnapshotStep[]
     whenSilent: `The snapshot cannot be removed; that is done when the node is back. If it is gone for good, delete Hypervisor ${standing.nodeName}.`,
     whenGone: "The snapshot was on that node.",
   });
-  const draft = useDraft(users);
+  const draft = useDraft(isGivenUp(status.conditions) ? [] : users);
   const isNews = draft.status === "True" && findCondition(status.conditions, "InUse")?.status !== "True";
   return [
     ...tell(facts, { ...standing, voice, own: [draft] }, now),

@@ -5,7 +5,7 @@ import { PATIENCE_MS } from "../acquaintance.ts";
 import type { Draft } from "../conditions.ts";
 import { announce, type Decision, dropFinalizer, holdFinalizer, type Step } from "../steps.ts";
 import { passing, type Violation } from "../virtual-machine/violation.ts";
-import { say, silenceOf, spokenStatus, type Voice } from "../voice.ts";
+import { isGivenUp, say, silenceOf, spokenStatus, type Voice } from "../voice.ts";
 import { has, names, type Reservation, reservationOf } from "./judge.ts";
 import type { VolumeFacts } from "./observe.ts";
 import { judgeOrigin } from "./origin.ts";
@@ -162,9 +162,13 @@ const placedPart = (facts: VolumeFacts): Word => {
 /** Machines that a message names; the rest is counted. */
 const MAX_NAMED = 5;
 
-/** Why a Volume that is to go has to stay, and what to do about it. */
+/**
+ * Why a Volume that is to go has to stay, and what to do about it. There is no way
+ * back once its node was told: it may have begun to remove the data.
+ */
 const obstacleOf = (facts: VolumeFacts): Violation | undefined => {
   const { volume, machines, copies, unreadableMachines } = facts;
+  if (isGivenUp(volume.status?.conditions)) return undefined;
   const reserved = reservationOf(facts)?.name;
   const users = machines
     .filter((machine) => has(machine, volume) || names(machine, volume))

@@ -1,6 +1,7 @@
 import { findCondition, isTrue } from "../../api/condition.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Volume } from "../../api/volume.ts";
+import { isGivenUp } from "../voice.ts";
 
 /** Pure: what is to be said of a Volume and the machines that have to do with it. */
 
@@ -58,6 +59,7 @@ export const reservationOf = ({
   isHolderUnreadable,
 }: ReservationFacts): Reservation | undefined => {
   const current = volume.status?.attachedTo;
+  if (isGivenUp(volume.status?.conditions)) return undefined;
   if (current !== undefined && isHolderUnreadable) return current;
   const holder = machines.find(({ metadata }) => metadata.uid === current?.uid);
   if (current !== undefined && holder !== undefined && !hasLetGo(holder, volume)) return current;

@@ -180,8 +180,8 @@ describe("A snapshot waits for its turn", () => {
       { snapshots: [fresh], restores: [restoreWith({ ...accepted, phase: "Succeeded" }, older)] },
     ],
     [
-      "a migration that waits",
-      { snapshots: [fresh], migrations: [migrationWith({ sourceNode: "node-1", phase: "Pending" })] },
+      "a younger migration that waits",
+      { snapshots: [fresh], migrations: [migrationWith({ phase: "Pending" }, { ...younger, name: "away" })] },
     ],
     [
       "a migration that is over",
@@ -287,6 +287,13 @@ describe("A deleted snapshot", () => {
     const { steps } = decide({ snapshots: [deleted], ...held });
     expect(conditionsOf(steps)[1]).toBe(`InUse=True BeingRead: It goes when these are done with it: ${who}.`);
     expect(stepsOf(steps)).toEqual(["apply-status", "announce InUse"]);
+  });
+
+  test("that its node was told to give up is not kept for anybody", () => {
+    const inUse = { ...readyCondition("False", "Unused", "Nobody needs it any more."), type: "InUse" };
+    const given = readySnapshot({ conditions: [readyCondition("True", "Taken"), inUse] }, DELETED);
+    const restores = [restoreWith({ ...accepted, snapshotUid: uid, phase: "InProgress" })];
+    expect(decide({ snapshots: [given], restores }).steps).toEqual([]);
   });
 
   test("goes when its node has released it", () => {

@@ -198,6 +198,13 @@ describe("A deleted Volume", () => {
     expect(stepsOf(steps)).toEqual(["apply-status"]);
   });
 
+  test("that its node was told to remove is not kept for anybody", () => {
+    const inUse = { ...readyCondition("False", "Unused", "Nobody will get it any more."), type: "InUse" };
+    const given = madeVolume({ conditions: [readyCondition("True", "Ready"), inUse] }, DELETED);
+    const machines = [unplacedMachine("web", ["data"]), machineOf("api", { given: [given] })];
+    expect(decide({ volumes: [given], machines }).steps).toEqual([]);
+  });
+
   test("goes when its node has done with the data, whoever names it by then", () => {
     const released = { ...readyCondition("True", "Released"), type: "Released" };
     const volume = madeVolume({ conditions: [released] }, DELETED);
