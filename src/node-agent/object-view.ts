@@ -46,7 +46,9 @@ export interface ObjectView<T extends WithStatus, Apply extends StatusApply = St
   list(): readonly T[];
   /** Whether the watch only brought back what this process wrote itself. */
   isOwnWrite(object: T): boolean;
-  /** Asks the API server whether any object of the kind in the cluster has this UID, whichever node it names. */
+  /** Asks the API server for the UIDs of all objects of the kind in the cluster, whichever node they name. */
+  uidsInCluster(options: { signal: AbortSignal }): Promise<ReadonlySet<string>>;
+  /** Asks the API server whether any object of the kind in the cluster has this UID. */
   existsInCluster(uid: string, options: { signal: AbortSignal }): Promise<boolean>;
   /**
    * Writes the status unless it is said already. Bound to the newest version
@@ -92,14 +94,17 @@ export const createObjectView = <T extends WithStatus, Apply extends StatusApply
     return stored === undefined ? undefined : newest(stored);
   };
 
+  const uidsInCluster = async ({ signal }: { signal: AbortSignal }): Promise<ReadonlySet<string>> => {
+    const { items } = await client.listRaw(resource, { signal });
+    return new Set(items.flatMap(({ metadata }) => metadata.uid ?? []));
+  };
+
   return {
     get,
     list: () => store.list().map(newest),
     isOwnWrite,
-    existsInCluster: async (uid, { signal }) => {
-      const { items } = await client.listRaw(resource, { signal });
-      return items.some(({ metadata }) => metadata.uid === uid);
-    },
+    uidsInCluster,
+    existsInCluster: async (uid, options) => (await uidsInCluster(options)).has(uid),
     say: async (object, apply, { signal }) => {
       if (isSaid(object.status, apply.status, own)) return;
       const options = { fieldManager: FIELD_MANAGER, force: true, signal };

@@ -31,7 +31,7 @@ export interface OwnObjects {
   readonly volumes: VolumeView;
   readonly snapshots: SnapshotView;
   readonly restores: RestoreView;
-  readonly images: Pick<ObjectView<Image>, "get" | "list" | "existsInCluster">;
+  readonly images: Pick<ObjectView<Image>, "get" | "list" | "uidsInCluster" | "existsInCluster">;
 }
 
 export interface OwnObjectsOptions {

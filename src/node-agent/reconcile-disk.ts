@@ -44,12 +44,39 @@ const isNeeded = async (uid: string, context: DiskContext, options: Options): Pr
   return false;
 };
 
-/** Whether a sweep has to have a look: layers that nobody may need, or a Volume's disk without its object. */
-export const isSuspect = ({ ref, state, snapshots, pending, retained }: FoundDisk, objects: OwnObjects) =>
-  state !== "damaged" &&
-  (pending?.kind === "merge" ||
-    snapshots.some(({ uid }) => objects.snapshots.get(uid) === undefined) ||
-    (ref.kind === "volume" && retained === undefined && objects.volumes.get(ref.uid) === undefined));
+/** UIDs in a disk that no object of this node explains: of frozen states, and of the disk itself. */
+const unexplained = (
+  { ref, state, snapshots, retained }: FoundDisk,
+  objects: OwnObjects,
+): readonly string[] => {
+  const owners = ref.kind === "root" ? objects.machines : objects.volumes;
+  // What is kept or damaged has no owner, or needs none.
+  const hasOwner = (state === "ready" || state === "unfinished") && retained === undefined;
+  return [
+    ...snapshots.map(({ uid }) => uid).filter((uid) => objects.snapshots.get(uid) === undefined),
+    ...(hasOwner && owners.get(ref.uid) === undefined ? [ref.uid] : []),
+  ];
+};
+
+/**
+ * The disks that a sweep has to have looked at: those with a merge that was
+ * begun, and those in which something may be nobody's. In shared pools most
+ * things are other nodes': the API server is asked once for all of them.
+ */
+export const suspectsOf = async (
+  found: readonly FoundDisk[],
+  objects: OwnObjects,
+  options: Options,
+): Promise<readonly FoundDisk[]> => {
+  const odd = found.filter((disk) => unexplained(disk, objects).length > 0);
+  const merging = found.filter(({ pending }) => pending?.kind === "merge");
+  if (odd.length === 0) return merging;
+  const lists = await Promise.all(kinds.map((kind) => objects[kind].uidsInCluster(options)));
+  const isElsewhere = (uid: string): boolean =>
+    kinds.every((kind) => objects[kind].get(uid) === undefined) && lists.some((uids) => uids.has(uid));
+  const suspect = odd.filter((disk) => unexplained(disk, objects).some((uid) => !isElsewhere(uid)));
+  return [...new Set([...merging, ...suspect])];
+};
 
 /** The disk of a Volume that exists nowhere: its object went while no agent looked. */
 const isOrphan = async ({ ref, retained }: FoundDisk, { objects }: DiskContext, options: Options) =>

@@ -1,8 +1,7 @@
 import { sleep, systemClock } from "../kube/index.ts";
 import type { AgentOptions } from "./agent.ts";
 import { hasUnreadable } from "./agent-context.ts";
-import { isSuspect } from "./reconcile-disk.ts";
-import type { FoundDisk } from "./volumes/types.ts";
+import { suspectsOf } from "./reconcile-disk.ts";
 
 /** Ways to ask for a pass. */
 export interface Look {
@@ -12,6 +11,9 @@ export interface Look {
 }
 
 type SweepOptions = Pick<AgentOptions, "stores" | "objects" | "rooms" | "network" | "logger" | "sweepMs">;
+
+/** Whose disks may have been left in the middle of something. */
+const kinds = ["machines", "volumes"] as const;
 
 /**
  * Regularly looks at every machine, and at everything on the host that carries
@@ -67,18 +69,19 @@ const sweep = async (
   }
   await attempt("list the disks", async () => {
     const found = await rooms.volumes.disks.list({ signal });
-    for (const disk of found) lookAtFound(disk, options, look, isFirst);
+    const isOurs = (uid: string): boolean =>
+      kinds.some((kind) => options.objects[kind].get(uid) !== undefined);
+    const own = isFirst ? found.filter(({ ref }) => isOurs(ref.uid)) : [];
+    for (const { ref } of [...own, ...(await suspectsOf(found, options.objects, { signal }))]) {
+      look.lookAtDisk(ref.uid);
+      // Of a machine that exists nowhere, more than the disk may be left.
+      if (ref.kind === "root") look.lookAtMachine(ref.uid);
+    }
   });
   // The images of objects that cannot be read are not known.
   if (hasUnreadable(options)) return;
   await attempt("give up exports of images that are gone", () => giveUpExports(options, signal));
   await attempt("evict unused images", () => rooms.images.evict(imagesInUse(options), { signal }));
-};
-
-const lookAtFound = (disk: FoundDisk, { objects }: SweepOptions, look: Look, isFirst: boolean): void => {
-  const { ref, state } = disk;
-  if (ref.kind === "root" && state !== "kept") look.lookAtMachine(ref.uid);
-  if (isFirst || isSuspect(disk, objects)) look.lookAtDisk(ref.uid);
 };
 
 /** Of machines and Volumes of this node; and those that it has made, which others fetch from here. */

@@ -244,7 +244,12 @@ export class FakeNode {
         volumes: this.objects.volumes.view,
         snapshots: this.objects.snapshots.view,
         restores: this.objects.restores.view,
-        images: { get: () => undefined, list: () => [], existsInCluster: async () => false },
+        images: {
+          get: () => undefined,
+          list: () => [],
+          uidsInCluster: async () => new Set(),
+          existsInCluster: async () => false,
+        },
       },
       rooms: this.rooms,
       network: this.newNetwork(),
@@ -314,6 +319,7 @@ export class FakeNode {
     get: (uid) => (this.machine?.metadata.uid === uid ? this.machine : undefined),
     list: () => (this.machine === undefined ? [] : [this.machine]),
     isOwnWrite: () => false,
+    uidsInCluster: async () => new Set(this.machine === undefined ? [] : [this.machine.metadata.uid]),
     existsInCluster: async () => this.elsewhere,
     say: (_machine, apply) =>
       this.#effect(() => {

@@ -24,6 +24,7 @@ export class FakeObjects<T extends WithStatus, Apply extends StatusApply> {
       get: (uid) => this.objects.get(uid),
       list: () => [...this.objects.values()],
       isOwnWrite: () => false,
+      uidsInCluster: async () => new Set(this.objects.keys()),
       existsInCluster: async (uid) => this.objects.has(uid),
       say: (_object, apply) =>
         effect(() => {
