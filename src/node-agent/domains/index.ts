@@ -1,6 +1,7 @@
 import type { DomainEventKind, DomainRef, LibvirtClient } from "../../libvirt/index.ts";
 import type { Files } from "../host/files.ts";
 import { createConsoleLogs } from "./console-logs.ts";
+import { arrivingXml } from "./arriving-domain.ts";
 import { createDomainDriver } from "./driver.ts";
 import type { HostParts } from "./domain-xml/index.ts";
 import { featuresFor } from "./host-features.ts";
@@ -10,6 +11,7 @@ import type { Domain, ObservedDomain, SavedMemory } from "./types.ts";
 
 export { guestAnswers, probeAcceleration, type ProbeOptions } from "./acceleration.ts";
 export { availableFeatures } from "./host-features.ts";
+export { domainName } from "./owner.ts";
 export { createLiveDomains } from "./live.ts";
 export type { LiveDevices, LiveDomains, LiveLayers, LiveScreens, LiveSize } from "./live.ts";
 export { pendingChanges } from "./settings.ts";
@@ -39,6 +41,11 @@ export interface Domains {
    * hardware of that moment, and what `want` has beyond that after its next start.
    */
   restore(want: Domain, memory: SavedMemory, options: DomainsCallOptions): Promise<void>;
+  /**
+   * The description of a guest that arrives from another node, where it runs as
+   * `runningXml` says: on this node's files, taps and sockets.
+   */
+  describeArriving(want: Domain, runningXml: string, options: DomainsCallOptions): Promise<string>;
   /** Presses the power button (ACPI) and returns at once. A guest that is off, paused or going off is left alone. */
   shutdown(vmUid: string, options: DomainsCallOptions): Promise<void>;
   /** Cuts the power. Does nothing to a guest that is off. */
@@ -128,6 +135,8 @@ export const createDomains = (options: DomainsOptions): Domains => {
     start: async (want, { signal }) => driver.start(want, await partsFor(want, { signal }), { signal }),
     restore: async (want, memory, { signal }) =>
       driver.restore(want, memory, await partsFor(want, { signal }), { signal }),
+    describeArriving: async (want, runningXml, { signal }) =>
+      arrivingXml(runningXml, want, await partsFor(want, { signal })),
     shutdown: (vmUid, { signal }) => driver.pressPowerButton(vmUid, { signal }),
     destroy: (vmUid, { signal }) => driver.cutPower(vmUid, { signal }),
     remove: async (vmUid, { signal }) => {
