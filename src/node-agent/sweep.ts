@@ -69,9 +69,7 @@ const sweep = async (
   }
   await attempt("list the disks", async () => {
     const found = await rooms.volumes.disks.list({ signal });
-    const isOurs = (uid: string): boolean =>
-      kinds.some((kind) => options.objects[kind].get(uid) !== undefined);
-    const own = isFirst ? found.filter(({ ref }) => isOurs(ref.uid)) : [];
+    const own = isFirst ? found.filter(({ ref }) => isOurs(ref.uid, options)) : [];
     for (const { ref } of [...own, ...(await suspectsOf(found, options.objects, { signal }))]) {
       look.lookAtDisk(ref.uid);
       // Of a machine that exists nowhere, more than the disk may be left.
@@ -83,6 +81,9 @@ const sweep = async (
   await attempt("give up exports of images that are gone", () => giveUpExports(options, signal));
   await attempt("evict unused images", () => rooms.images.evict(imagesInUse(options), { signal }));
 };
+
+const isOurs = (uid: string, { objects }: SweepOptions): boolean =>
+  kinds.some((kind) => objects[kind].get(uid) !== undefined);
 
 /** Of machines and Volumes of this node; and those that it has made, which others fetch from here. */
 const imagesInUse = ({ objects }: SweepOptions): ReadonlySet<string> => {
