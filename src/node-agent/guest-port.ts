@@ -19,6 +19,9 @@ const HALF_CLOSED_SECONDS = 3_600;
 const NO_TIMEOUT_MS = 2 ** 31 - 1;
 const MAX_WORDS = 4_096;
 
+/** Standard input and output; the latter is closed when the guest has said its last, and not only at the very end. */
+const OURS = "STDIO,shut-close";
+
 /**
  * What socat says once both sides are open; https://manpages.debian.org/socat
  * Whether it tells of the connection itself depends on how that came about.
@@ -33,7 +36,7 @@ export const createOpenGuestPort =
   (start: typeof startProgram): OpenGuestPort =>
   async ({ tap, address, port }, { signal }) => {
     const target = `TCP4:${address}:${port},so-bindtodevice=${tap},connect-timeout=${CONNECT_SECONDS}`;
-    const args = ["-d", "-d", "-t", String(HALF_CLOSED_SECONDS), "-", target];
+    const args = ["-d", "-d", "-t", String(HALF_CLOSED_SECONDS), OURS, target];
     const { child, kill, ended } = start("socat", args, { stdin: "pipe", signal, timeoutMs: NO_TIMEOUT_MS });
     const { stdin, stdout, stderr } = child;
     if (stdin === null || stdout === null || stderr === null) throw new Error("socat has no pipes");

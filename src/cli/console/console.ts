@@ -20,6 +20,9 @@ class LeftError extends Error {
 
 const BACKOFF = { initialMs: 250, maxMs: 5_000 };
 const FOR_EVER_MS = 2 ** 31 - 1;
+const GOODBYE_MS = 500;
+/** What is typed for a guest that does not read, in bytes; more than a screenful that was pasted. */
+const MAX_TYPED_AHEAD = 64 * 1024;
 
 /**
  * Joins this terminal with a guest's serial console until the user leaves by
@@ -53,22 +56,25 @@ const openKeyboard = ({ host: { stdin } }: Session, leave: () => void): Keyboard
   const resume = (): void => void stdin.resume();
   const onData = (chunk: Buffer): void => {
     const { bytes, leaves } = isTerminal ? splitAtEscape(chunk) : { bytes: chunk, leaves: false };
-    // A guest that does not read must not fill our memory.
-    if (bytes.length > 0 && current?.writable === true && !current.write(bytes)) {
-      stdin.pause();
-      current.once("drain", resume);
-      current.once("close", resume);
-    }
+    if (bytes.length > 0 && current?.writable === true) hand(bytes, current);
     if (leaves) leave();
+  };
+  /** A guest that does not read must not fill our memory, nor keep a person from leaving. */
+  const hand = (bytes: Uint8Array, stream: Duplex): void => {
+    if (isTerminal && stream.writableLength > MAX_TYPED_AHEAD) return;
+    if (stream.write(bytes) || isTerminal) return;
+    stdin.pause();
+    stream.once("drain", resume);
+    stream.once("close", resume);
   };
   const onEnd = (): void => {
     // A terminal that is gone takes no output either.
     if (isTerminal) leave();
   };
   if (isTerminal) stdin.setRawMode?.(true);
-  else stdin.pause();
   stdin.on("data", onData);
   stdin.on("end", onEnd);
+  // Nothing is connected yet: see below.
   if (!isTerminal) stdin.pause();
   return {
     connect: (stream) => {
@@ -118,7 +124,11 @@ const converse = async (session: Session, { machine }: ConsoleOptions, keyboard:
   const { host, say, signal } = session;
   const cluster = await session.cluster();
   const { stream } = await cluster.connect(machine, "console", { signal });
-  const onAbort = (): void => void stream.destroy();
+  // What was typed last still goes out; a peer that does not answer is not waited for.
+  const onAbort = (): void => {
+    stream.end();
+    session.clock.after(GOODBYE_MS, () => void stream.destroy());
+  };
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     const key = host.stdin.isTTY === true ? "Ctrl-]" : "Ctrl-C";

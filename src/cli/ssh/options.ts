@@ -36,6 +36,9 @@ export const sshOptions = (destination: Destination, settings: ProxySettings): r
   // The first key is believed, as the guest made it a moment ago; another one later is refused.
   "-o",
   "StrictHostKeyChecking=accept-new",
+  // UIDs are no secret, and whoever looks into the file wants to know what is what.
+  "-o",
+  "HashKnownHosts=no",
   // It would be that of 127.0.0.1, or nothing.
   "-o",
   "CheckHostIP=no",

@@ -19,6 +19,7 @@ export const pageHtml = ({ namespace, machine, viewOnly }: PageOptions): string 
 <head>
 <meta charset="utf-8">
 <title>${name}</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="page.css">
 <script type="module" src="page.js"></script>
 </head>

@@ -39,6 +39,27 @@ test("a port that answers is there both ways, until the other side has said its 
   await once(stream, "end");
 });
 
+test("a guest that has said its last is heard to, and hears on", async () => {
+  const heard: Buffer[] = [];
+  const brief = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on("data", (chunk: Buffer) => heard.push(chunk));
+    socket.end("bye");
+  });
+  brief.listen(0, "127.0.0.1");
+  await once(brief, "listening");
+  const { port: briefPort } = brief.address() as AddressInfo;
+  const stream = await open({ tap: "lo", address: "127.0.0.1", port: briefPort }, { signal });
+  const said: Buffer[] = [];
+  stream.on("data", (chunk: Buffer) => said.push(chunk));
+  await once(stream, "end");
+  expect(Buffer.concat(said).toString("utf8")).toBe("bye");
+  stream.write("one more");
+  await waitFor("what came after", () => Buffer.concat(heard).toString("utf8") === "one more");
+  stream.destroy();
+  brief.close();
+  await once(brief, "close");
+});
+
 test("a port where nobody listens is refused, with the reason", async () => {
   await expect(open({ tap: "lo", address: "127.0.0.1", port: 1 }, { signal })).rejects.toThrow(
     "Connection refused",

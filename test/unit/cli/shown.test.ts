@@ -174,6 +174,8 @@ describe("ssh and scp", () => {
         "-o",
         "StrictHostKeyChecking=accept-new",
         "-o",
+        "HashKnownHosts=no",
+        "-o",
         "CheckHostIP=no",
         "--",
         "a b",

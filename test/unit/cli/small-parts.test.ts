@@ -168,6 +168,8 @@ describe("ssh", () => {
       "-o",
       "StrictHostKeyChecking=accept-new",
       "-o",
+      "HashKnownHosts=no",
+      "-o",
       "CheckHostIP=no",
     ]);
   });
