@@ -32,13 +32,22 @@ const names = z
   });
 const headerNames = names.transform((list) => list.map((name) => name.toLowerCase()));
 
-const configuration = z.object({
-  "requestheader-client-ca-file": z.string().min(1),
-  "requestheader-allowed-names": names,
-  "requestheader-username-headers": headerNames,
-  "requestheader-group-headers": headerNames,
-  "requestheader-extra-headers-prefix": headerNames,
-});
+const configuration = z
+  .object({
+    "client-ca-file": z.string().optional(),
+    "requestheader-client-ca-file": z.string().min(1),
+    "requestheader-allowed-names": names,
+    "requestheader-username-headers": headerNames,
+    "requestheader-group-headers": headerNames,
+    "requestheader-extra-headers-prefix": headerNames,
+  })
+  .refine(
+    (read) =>
+      read["requestheader-allowed-names"].length > 0 ||
+      read["requestheader-client-ca-file"] !== read["client-ca-file"],
+    "users have certificates of the front proxy's authority, and every name is allowed: anybody could be anybody. " +
+      "Give kube-apiserver --requestheader-allowed-names, or an authority of its own",
+  );
 
 /**
  * Reads the data of ConfigMap kube-system/extension-apiserver-authentication,

@@ -11,7 +11,7 @@ import {
   runTogether,
   untilAborted,
 } from "../kube/index.ts";
-import { createPeerClient, createPeerCredentials } from "../pki/index.ts";
+import { createPeerClient, createPeerCredentials, type PeerCredentials } from "../pki/index.ts";
 import type { ApiServerConfig } from "./config.ts";
 import { type FrontProxy, readFrontProxy } from "./front-proxy.ts";
 import { createHandlers } from "./handlers.ts";
@@ -46,35 +46,47 @@ export const runApiServer = async (
     logger,
     metrics: createApiServerMetrics(metrics),
   });
-  const trust = (): Trust | undefined => {
-    const material = credentials.current();
-    const proxy = frontProxy.current();
-    return material === undefined || proxy === undefined ? undefined : { material, proxy };
-  };
+  const sources = { credentials, frontProxy };
   try {
     await runTogether(
       {
         credentials: (taskSignal) => credentials.run(taskSignal),
         "front-proxy": (taskSignal) => frontProxy.run(taskSignal),
         health: (taskSignal) => serveHealth({ config, logger, metrics, server }, taskSignal),
-        server: async (taskSignal) => {
-          const { promise, resolve } = Promise.withResolvers<Trust>();
-          const onChange = (): void => {
-            const next = trust();
-            if (next === undefined) return;
-            resolve(next);
-            server.update(next);
-          };
-          const stops = [credentials.onChange(onChange), frontProxy.onChange(onChange)];
-          onChange();
-          const first = await untilAborted(promise, taskSignal);
-          await server.run(first, taskSignal).finally(() => stops.forEach((stop) => stop()));
-        },
+        server: (taskSignal) => serveTrusted(server, sources, taskSignal),
       },
       signal,
     );
   } finally {
     await client.close();
+  }
+};
+
+interface TrustSources {
+  readonly credentials: PeerCredentials;
+  readonly frontProxy: ReturnType<typeof followFrontProxy>;
+}
+
+/** Serves once both are known, who we are and who kube-apiserver is, and takes what is new of either. */
+const serveTrusted = async (
+  server: SubresourceServer,
+  { credentials, frontProxy }: TrustSources,
+  signal: AbortSignal,
+): Promise<void> => {
+  const { promise: first, resolve } = Promise.withResolvers<Trust>();
+  const onChange = (): void => {
+    const material = credentials.current();
+    const proxy = frontProxy.current();
+    if (material === undefined || proxy === undefined) return;
+    resolve({ material, proxy });
+    server.update({ material, proxy });
+  };
+  const stops = [credentials.onChange(onChange), frontProxy.onChange(onChange)];
+  try {
+    onChange();
+    await server.run(await untilAborted(first, signal), signal);
+  } finally {
+    for (const stop of stops) stop();
   }
 };
 

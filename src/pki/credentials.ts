@@ -63,8 +63,7 @@ interface Issued {
 
 export const createPeerCredentials = (options: PeerCredentialsOptions): PeerCredentials => {
   const clock = options.clock ?? systemClock;
-  const random = options.random ?? Math.random;
-  const { identity, client, logger, metrics } = options;
+  const { client, logger, metrics } = options;
   const trust = createStore({
     client,
     resource: configMaps,
@@ -74,88 +73,121 @@ export const createPeerCredentials = (options: PeerCredentialsOptions): PeerCred
     metrics,
     clock,
   });
-  const listeners = new Set<(material: TlsMaterial) => void>();
-  let issued: Issued | undefined;
-  /** Woken when the bundle changes, or when it is time. */
-  let wake = linkAbort(new AbortController().signal);
-
   const bundle = (): string | undefined => trust.get(TRUST_CONFIG_MAP)?.data[TRUST_KEY];
-  const current = (): TlsMaterial | undefined => {
-    const authorities = bundle();
-    if (issued === undefined || authorities === undefined || clock.now() > issued.notAfter) return undefined;
-    return { certificate: issued.certificate, privateKey: issued.privateKey, authorities };
+  const holder = new Holder({ ...options, clock, random: options.random ?? Math.random, bundle });
+  trust.onChange(() => holder.onBundleChange());
+  registerExpiry(metrics, () => holder.notAfter);
+  const listen = (listener: (material: TlsMaterial) => void) => {
+    holder.listeners.add(listener);
+    return () => holder.listeners.delete(listener);
   };
-  const announce = (): void => {
-    const material = current();
-    if (material !== undefined) for (const listener of listeners) listener(material);
-  };
-  registerExpiry(metrics, () => issued?.notAfter);
-
-  /** Time until a new certificate is needed; undefined while there are no authorities to go by. */
-  const dueInMs = (): number | undefined => {
-    const authorities = bundle();
-    if (authorities === undefined) return undefined;
-    if (issued === undefined || !isOfCurrentAuthority(issued.certificate, authorities)) return 0;
-    return Math.max(0, issued.renewAt - clock.now());
-  };
-
-  const renew = async (signal: AbortSignal): Promise<void> => {
-    issued = await requestCertificate({ identity, client, clock, random }, signal);
-    logger.info(
-      { peer: describePeer(identity), notAfter: new Date(issued.notAfter).toISOString() },
-      "has a certificate",
-    );
-    announce();
-  };
-
-  const keepRenewing = async (signal: AbortSignal): Promise<void> => {
-    let failures = 0;
-    let restUntil = 0;
-    const restMs = (): number => Math.max(0, restUntil - clock.monotonic());
-    for (;;) {
-      wake = linkAbort(signal);
-      const due = dueInMs() ?? Number.POSITIVE_INFINITY;
-      await sleep(clock, Math.max(due, restMs()), wake.signal).catch(() => {});
-      wake.unlink();
-      signal.throwIfAborted();
-      if (dueInMs() !== 0 || restMs() > 0) continue;
-      try {
-        await renew(signal);
-        failures = 0;
-        restUntil = clock.monotonic() + REST_MS;
-      } catch (err) {
-        signal.throwIfAborted();
-        failures += 1;
-        restUntil = clock.monotonic() + backoffDelay(failures, BACKOFF, random);
-        logger.warn({ err, peer: describePeer(identity) }, "has no new certificate; trying again");
-      }
-    }
-  };
-
-  trust.onChange(() => {
-    announce();
-    wake.abort();
-  });
-
   return {
-    current,
-    onChange: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
+    current: () => holder.current(),
+    onChange: listen,
     whenReady: async (signal) => {
       const { promise, resolve } = Promise.withResolvers<TlsMaterial>();
-      listeners.add(resolve);
+      const unsubscribe = listen(resolve);
       try {
-        return current() ?? (await untilAborted(promise, signal));
+        return holder.current() ?? (await untilAborted(promise, signal));
       } finally {
-        listeners.delete(resolve);
+        unsubscribe();
       }
     },
     run: (signal) =>
-      runTogether({ trust: (taskSignal) => trust.run(taskSignal), certificate: keepRenewing }, signal),
+      runTogether(
+        {
+          trust: (taskSignal) => trust.run(taskSignal),
+          certificate: (taskSignal) => holder.run(taskSignal),
+        },
+        signal,
+      ),
   };
 };
+
+interface HolderOptions extends Requesting {
+  readonly logger: Logger;
+  /** The authorities to trust, as far as they are known. */
+  readonly bundle: () => string | undefined;
+}
+
+/** Holds the certificate, and asks for another one when it is time: half of its life, or another authority. */
+class Holder {
+  readonly listeners = new Set<(material: TlsMaterial) => void>();
+  readonly #options: HolderOptions;
+  #issued: Issued | undefined;
+  /** No request before that, on the monotonic clock. */
+  #restUntil = 0;
+  #failures = 0;
+  #wake = linkAbort(new AbortController().signal);
+
+  constructor(options: HolderOptions) {
+    this.#options = options;
+  }
+
+  get notAfter(): number | undefined {
+    return this.#issued?.notAfter;
+  }
+
+  current(): TlsMaterial | undefined {
+    const { clock, bundle } = this.#options;
+    const authorities = bundle();
+    const issued = this.#issued;
+    if (issued === undefined || authorities === undefined || clock.now() > issued.notAfter) return undefined;
+    return { certificate: issued.certificate, privateKey: issued.privateKey, authorities };
+  }
+
+  onBundleChange(): void {
+    this.#announce();
+    this.#wake.abort();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      this.#wake = linkAbort(signal);
+      const waitMs = Math.max(this.#dueInMs(), this.#restMs());
+      await sleep(this.#options.clock, waitMs, this.#wake.signal).catch(() => {});
+      this.#wake.unlink();
+      signal.throwIfAborted();
+      // Woken early, or the clock has jumped.
+      if (this.#dueInMs() === 0 && this.#restMs() === 0) await this.#renew(signal);
+    }
+  }
+
+  async #renew(signal: AbortSignal): Promise<void> {
+    const { logger, clock, random, identity } = this.#options;
+    const peer = describePeer(identity);
+    try {
+      this.#issued = await requestCertificate(this.#options, signal);
+      this.#failures = 0;
+      this.#restUntil = clock.monotonic() + REST_MS;
+      logger.info({ peer, notAfter: new Date(this.#issued.notAfter).toISOString() }, "has a certificate");
+      this.#announce();
+    } catch (err) {
+      signal.throwIfAborted();
+      this.#failures += 1;
+      this.#restUntil = clock.monotonic() + backoffDelay(this.#failures, BACKOFF, random);
+      logger.warn({ err, peer }, "has no new certificate; trying again");
+    }
+  }
+
+  /** Time until another certificate is needed; without end while there are no authorities to go by. */
+  #dueInMs(): number {
+    const authorities = this.#options.bundle();
+    if (authorities === undefined) return Number.POSITIVE_INFINITY;
+    const issued = this.#issued;
+    if (issued === undefined || !isOfCurrentAuthority(issued.certificate, authorities)) return 0;
+    return Math.max(0, issued.renewAt - this.#options.clock.now());
+  }
+
+  #restMs(): number {
+    return Math.max(0, this.#restUntil - this.#options.clock.monotonic());
+  }
+
+  #announce(): void {
+    const material = this.current();
+    if (material !== undefined) for (const listener of this.listeners) listener(material);
+  }
+}
 
 const registerExpiry = (metrics: Metrics | undefined, notAfter: () => number | undefined): void => {
   if (metrics === undefined) return;

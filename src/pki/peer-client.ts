@@ -68,6 +68,7 @@ export const BYTES_PROTOCOL = "vireo-bytes";
 export const REQUESTER_HEADER = "vireo-requester";
 
 const DEFAULT_IDLE_MS = 30_000;
+const KEEP_ALIVE_MS = 30_000;
 const MAX_PROBLEM_BYTES = 16_384;
 
 /** @param material what to prove who we are with, at that moment; undefined while there is no certificate */
@@ -130,7 +131,9 @@ const exchange = (own: TlsMaterial, to: PeerAddress, options: PeerRequestOptions
   outgoing.on("error", reject);
   outgoing.on("response", (response) => resolve({ kind: "response", response }));
   outgoing.on("upgrade", (_response, stream, head) => {
+    // A stream may be silent for hours; the kernel asks meanwhile whether the other end lives.
     stream.setTimeout(0);
+    stream.setKeepAlive(true, KEEP_ALIVE_MS);
     if (head.length > 0) stream.unshift(head);
     // An upgraded stream is the request's no more. Who reads it hears of its end; before that nobody listens.
     addAbortSignal(options.signal, stream);

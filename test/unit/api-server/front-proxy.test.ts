@@ -55,6 +55,14 @@ describe("a configuration is refused", () => {
     ["without an authority", { ...DATA, "requestheader-client-ca-file": "" }],
     ["with a list that is none", { ...DATA, "requestheader-allowed-names": "front-proxy-client" }],
     ["that is empty", {}],
+    [
+      "by which anybody with a certificate could be anybody",
+      {
+        ...DATA,
+        "client-ca-file": DATA["requestheader-client-ca-file"],
+        "requestheader-allowed-names": "[]",
+      },
+    ],
   ])("%s", (_what, data) => {
     expect(() => readFrontProxy(data)).toThrow();
   });
