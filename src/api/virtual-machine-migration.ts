@@ -108,8 +108,15 @@ const status = z
   })
   .describe("Where the migration stands.");
 
-/** Condition types: Ready (it succeeded), Reconciling, Stalled (it failed for good). */
-export const migrationConditions = ["Ready", "Reconciling", "Stalled"] as const;
+/**
+ * Condition types of a migration and who writes them.
+ *
+ * Accepted (controller): both nodes have been chosen, and the room on the target
+ * is the machine's. The time for Preparing counts from its transition.
+ * Ready (it succeeded), Reconciling, Stalled (it failed for good): whoever has
+ * changed the phase; the controller says them while a node does not answer.
+ */
+export const migrationConditions = ["Ready", "Reconciling", "Stalled", "Accepted"] as const;
 
 export const virtualMachineMigrations = defineKind({
   kind: "VirtualMachineMigration",

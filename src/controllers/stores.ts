@@ -1,5 +1,5 @@
 import { addressSlices } from "../api/address-slice.ts";
-import { isTrue } from "../api/condition.ts";
+import { findCondition, isTrue } from "../api/condition.ts";
 import { flavors } from "../api/flavor.ts";
 import { floatingIpPools } from "../api/floating-ip-pool.ts";
 import { type FloatingIp, floatingIps } from "../api/floating-ip.ts";
@@ -18,6 +18,8 @@ import { type Volume, volumes } from "../api/volume.ts";
 import { createStore, leases, type Store, type StoreOptions } from "../kube/index.ts";
 import type { ControllerContext, Stores } from "./context.ts";
 import type { SourceReference } from "./disk-source/observe.ts";
+import { INSUFFICIENT_CAPACITY } from "./virtual-machine/violation.ts";
+import { isInFlight, isWaiting } from "./virtual-machine-migration/phase.ts";
 
 /** Machines by the node that they were placed on; volumes, snapshots and restores by the one that works on them. */
 export const BY_NODE = "byNode";
@@ -37,8 +39,8 @@ export const BY_HELD_VOLUME = "byHeldVolume";
 export const BY_PLACEMENT = "byPlacement";
 export const UNPLACED = "unplaced";
 
-/** Machines with a node whose size does not fit on it, by the node. */
-export const BY_PENDING_RESIZE = "byPendingResize";
+/** Machines with a node that has no room for what they ask for, by the node. */
+export const BY_WANT = "byWant";
 /** Machines by the Flavor that they name. */
 export const BY_FLAVOR = "byFlavor";
 /** Machines by "namespace/name" of the Images that they have as CD-ROMs. */
@@ -97,8 +99,11 @@ export const machineIndexes = {
     ),
   ],
   [BY_PLACEMENT]: ({ status }: VirtualMachine) => (status?.nodeName === undefined ? [UNPLACED] : []),
-  [BY_PENDING_RESIZE]: ({ status }: VirtualMachine) =>
-    isTrue(status?.conditions, "ResizePending") ? given(status?.nodeName) : [],
+  [BY_WANT]: ({ status }: VirtualMachine) =>
+    isTrue(status?.conditions, "ResizePending") ||
+    findCondition(status?.conditions, "VolumesReady")?.reason === INSUFFICIENT_CAPACITY
+      ? given(status?.nodeName)
+      : [],
   [BY_FLAVOR]: ({ spec }: VirtualMachine) => given(spec.flavor),
   [BY_CDROM]: ({ metadata, spec }: VirtualMachine) =>
     spec.cdroms.map(({ image }) => `${metadata.namespace}/${image}`),
@@ -211,8 +216,25 @@ export const securityGroupIndexes = {
     remoteGroupsOf(spec).map((name) => `${metadata.namespace}/${name}`),
 };
 
+/** Migrations that have been accepted and are not over, under the value IN_FLIGHT; by what the limits count. */
+export const BY_FLIGHT = "byFlight";
+export const IN_FLIGHT = "in-flight";
+/** Migrations without a node, under the value UNACCEPTED. */
+export const UNACCEPTED = "unaccepted";
+
 /** Pure, so that the store can keep the indexes. */
-export const migrationIndexes = { [BY_MACHINE]: namedMachineOf };
+export const migrationIndexes = {
+  [BY_UID]: uidOf,
+  [BY_MACHINE]: namedMachineOf,
+  /** By the ends of those that have been accepted. */
+  [BY_NODE]: ({ status }: VirtualMachineMigration) => [
+    ...new Set([...given(status?.sourceNode), ...given(status?.targetNode)]),
+  ],
+  [BY_FLIGHT]: (migration: VirtualMachineMigration) => [
+    ...(isInFlight(migration) ? [IN_FLIGHT] : []),
+    ...(isWaiting(migration) ? [UNACCEPTED] : []),
+  ],
+};
 
 type StoreContext = Pick<ControllerContext, "client" | "logger" | "metrics" | "clock">;
 

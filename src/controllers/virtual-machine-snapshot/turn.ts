@@ -3,11 +3,12 @@ import type { VirtualMachineMigration } from "../../api/virtual-machine-migratio
 import type { VirtualMachineRestore } from "../../api/virtual-machine-restore.ts";
 import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import { byAge } from "../by-age.ts";
+import { isUnsettled, isWaiting } from "../virtual-machine-migration/phase.ts";
 import { passing, type Violation } from "../virtual-machine/violation.ts";
 
 /**
- * Pure: snapshots and restores of a machine are made one after the other, the
- * oldest first.
+ * Pure: one thing is done with a machine at a time, the oldest first: a snapshot,
+ * a restore or a migration.
  */
 
 export type MachineRequest = VirtualMachineSnapshot | VirtualMachineRestore;
@@ -38,16 +39,14 @@ export const isOver = ({ metadata, status }: MachineRequest): boolean => {
 export const isUnderWay = (request: MachineRequest): boolean =>
   request.status?.nodeName !== undefined && !isOver(request);
 
+const isPending = (request: MachineRequest): boolean =>
+  request.status?.nodeName === undefined && !isOver(request);
+
 /** Could it be next? One that waits for something else does not hold the others up. */
-const isInLine = (request: MachineRequest): boolean => {
-  if (request.status?.nodeName !== undefined || isOver(request)) return false;
-  const ready = findCondition(request.status?.conditions, "Ready");
+const waitsForNothingElse = ({ status }: MachineRequest | VirtualMachineMigration): boolean => {
+  const ready = findCondition(status?.conditions, "Ready");
   return ready === undefined || ready.reason === WAITING_FOR_TURN;
 };
-
-/** Is the machine on its way to another node? Its disks are, too. One that waits may itself be waiting for this. */
-export const isMoving = ({ status }: VirtualMachineMigration): boolean =>
-  status?.phase === "Preparing" || status?.phase === "Copying" || status?.phase === "Switching";
 
 /** What else is done, or to be done, with the same machine. */
 export interface Others {
@@ -56,16 +55,23 @@ export interface Others {
   readonly migrations: readonly VirtualMachineMigration[];
 }
 
-/** Why it is not this one's turn. */
+/**
+ * Why it is not this one's turn. A machine on its way to another node takes its
+ * disks with it, so that nothing else is begun with them.
+ */
 export const findAhead = (
-  request: MachineRequest,
+  request: MachineRequest | VirtualMachineMigration,
   { requests, migrations }: Others,
 ): Violation | undefined => {
-  const rivals = requests.filter(({ metadata }) => metadata.uid !== request.metadata.uid).toSorted(byAge);
+  const isOther = ({ metadata }: MachineRequest | VirtualMachineMigration): boolean =>
+    metadata.uid !== request.metadata.uid;
+  const inLine = [...requests.filter(isPending), ...migrations.filter(isWaiting)]
+    .filter(waitsForNothingElse)
+    .toSorted(byAge);
   const ahead =
-    migrations.find(isMoving) ??
-    rivals.find(isUnderWay) ??
-    rivals.find((other) => isInLine(other) && byAge(other, request) < 0);
+    migrations.filter(isOther).find(isUnsettled) ??
+    requests.filter(isOther).toSorted(byAge).find(isUnderWay) ??
+    inLine.find((other) => isOther(other) && byAge(other, request) < 0);
   if (ahead === undefined) return undefined;
   return passing(
     WAITING_FOR_TURN,
