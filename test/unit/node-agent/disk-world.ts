@@ -162,6 +162,7 @@ export class DiskWorld {
       if (allocation === undefined) throw new Error("the machine has no place");
       return {
         ...machine,
+        metadata: { ...machine.metadata, generation: (machine.metadata.generation ?? 0) + 1 },
         spec: { ...machine.spec, volumes: named.map(({ name }) => ({ name, bus: "VirtIO" as const })) },
         status: { ...machine.status, allocation: { ...allocation, volumes: named } },
       };

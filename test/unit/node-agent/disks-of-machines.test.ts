@@ -61,11 +61,16 @@ describe("a Volume", () => {
     await world.settle();
     world.setVolumes(true);
     world.node.onEffect = () => {
+      const { machine, guest } = world.node;
       const has = world.node.domains.get(vmUid)?.hardware?.disks.some(({ uid }) => uid === dataUid) === true;
-      if (has) expect(world.node.guest?.volumes?.map(({ uid }) => uid)).toEqual([dataUid]);
+      if (has) expect(guest?.volumes?.map(({ uid }) => uid)).toEqual([dataUid]);
+      const speaksOfIt = machine?.status?.observedGeneration === machine?.metadata.generation;
+      if (machineOf(world).ready === "True" && speaksOfIt) expect(has).toBe(true);
     };
+    const writes = world.node.statusWrites;
     await world.settle();
     expect(machineOf(world).volumes).toEqual(["data Attached"]);
+    expect(world.node.statusWrites - writes).toBe(2);
   });
 
   test("is there when the guest is started, and the start waits for its data", async () => {
