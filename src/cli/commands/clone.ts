@@ -3,15 +3,8 @@ import { virtualMachines } from "../../api/virtual-machine.ts";
 import { volumes } from "../../api/volume.ts";
 import { dryRunFlag, outputFlag, waitFlags, type Command } from "../command.ts";
 import { UsageError } from "../errors.ts";
-import {
-  checkSpec,
-  machineFlags,
-  metadataFlags,
-  metadataOf,
-  sourceOf,
-  specOf,
-  type SpecDraft,
-} from "../machine-flags.ts";
+import { machineFlags, metadataFlags } from "../machine-flags.ts";
+import { checkSpec, metadataOf, sourceOf, specOf, type SpecDraft } from "../machine-spec.ts";
 import { machineName, report, requireObject } from "../machines.ts";
 import { readName, readObjectName, type NamedObject } from "../names.ts";
 import type { Session } from "../session.ts";

@@ -2,15 +2,8 @@ import { apiVersionOf } from "../../api/resource.ts";
 import { virtualMachines } from "../../api/virtual-machine.ts";
 import type { Command } from "../command.ts";
 import { UsageError } from "../errors.ts";
-import {
-  checkSpec,
-  imageOf,
-  machineFlags,
-  metadataFlags,
-  metadataOf,
-  sourceOf,
-  specOf,
-} from "../machine-flags.ts";
+import { machineFlags, metadataFlags } from "../machine-flags.ts";
+import { checkSpec, imageOf, metadataOf, sourceOf, specOf } from "../machine-spec.ts";
 import { readName } from "../names.ts";
 import { json, write, yaml } from "../print.ts";
 

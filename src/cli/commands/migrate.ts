@@ -4,7 +4,7 @@ import {
 } from "../../api/virtual-machine-migration.ts";
 import { dryRunFlag, machineArgument, outputFlag, waitFlags, type Command } from "../command.ts";
 import { failed, judgeReady, waiting, type Judge } from "../judge.ts";
-import { wholeNumber } from "../machine-flags.ts";
+import { wholeNumber } from "../machine-spec.ts";
 import { machineName, report, requireMachine } from "../machines.ts";
 import { readMachineName, readName } from "../names.ts";
 import { requestAndWait, stampedName } from "./snapshots.ts";

@@ -10,7 +10,8 @@ import {
 } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import { failed, judgeReady, textOf, waiting, type Judge } from "../judge.ts";
-import { sizeFlags, sizeOf } from "../machine-flags.ts";
+import { sizeFlags } from "../machine-flags.ts";
+import { sizeOf } from "../machine-spec.ts";
 import { awaitObject, changeMachine, machineName, report, requireMachine } from "../machines.ts";
 import { readMachineName } from "../names.ts";
 import type { Session } from "../session.ts";
