@@ -8,19 +8,13 @@ import {
   type LibvirtVerbs,
 } from "../../libvirt/index.ts";
 import { domainXml, type HostParts } from "./domain-xml/index.ts";
-import { parseXml, serialize } from "./domain-xml/xml.ts";
-import { hardwareOf, isLive } from "./hardware.ts";
+import { parseXml, serialize, type XmlElement } from "./domain-xml/xml.ts";
+import { isLive } from "./hardware.ts";
 import { domainName, vmUidOf } from "./owner.ts";
 import { hearsPowerButton, isOn, powerOf, type Power } from "./power-state.ts";
 import { asRefusal } from "./refusal.ts";
 import { withPartsOf } from "./saved-domain.ts";
-import {
-  type Domain,
-  DomainRefusedError,
-  GuestOffError,
-  type ObservedHardware,
-  type SavedMemory,
-} from "./types.ts";
+import { type Domain, DomainRefusedError, GuestOffError, type SavedMemory } from "./types.ts";
 
 /** A domain of ours and what libvirt says of it. */
 export interface Found extends Power {
@@ -43,8 +37,8 @@ export interface DomainDriver {
   pressPowerButton(vmUid: string, options: CallOptions): Promise<void>;
   cutPower(vmUid: string, options: CallOptions): Promise<void>;
   undefine(vmUid: string, options: CallOptions): Promise<void>;
-  /** Undefined when it has ended meanwhile. */
-  hardware(guest: Pick<Found, "vmUid" | "ref">, options: CallOptions): Promise<ObservedHardware | undefined>;
+  /** The XML of a running guest; undefined when it has ended meanwhile. */
+  liveXml(ref: DomainRef, options: CallOptions): Promise<XmlElement | undefined>;
   /** Goes on from a memory file, in place of start. */
   restore(want: Domain, memory: SavedMemory, host: HostParts, options: CallOptions): Promise<void>;
   suspend(vmUid: string, options: CallOptions): Promise<void>;
@@ -158,9 +152,14 @@ export const createDomainDriver = (libvirt: LibvirtVerbs): DomainDriver => {
 
   return {
     find,
-    hardware: async ({ vmUid, ref }, options) => {
-      const xml = parseXml(await libvirt.domainXml(ref, options));
-      return isLive(xml) ? hardwareOf(xml, vmUid) : undefined;
+    liveXml: async (ref, options) => {
+      try {
+        const xml = parseXml(await libvirt.domainXml(ref, options));
+        return isLive(xml) ? xml : undefined;
+      } catch (error) {
+        if (isGone(error)) return undefined;
+        throw error;
+      }
     },
     start: (want, host, options) => begin(want, host, (ref) => libvirt.startDomain(ref, options), options),
     restore: (want, { path, paused }, host, options) =>

@@ -4,6 +4,7 @@ import { createConsoleLogs } from "./console-logs.ts";
 import { arrivingXml } from "./arriving-domain.ts";
 import { createDomainDriver } from "./driver.ts";
 import type { HostParts } from "./domain-xml/index.ts";
+import { hardwareOf } from "./hardware.ts";
 import { featuresFor } from "./host-features.ts";
 import { vmUidOf } from "./owner.ts";
 import { isOn, type Power } from "./power-state.ts";
@@ -129,8 +130,8 @@ export const createDomains = (options: DomainsOptions): Domains => {
     observe: async (vmUid, { signal }) => {
       const found = await driver.find(vmUid, { signal });
       if (found === undefined) return undefined;
-      const hardware = isOn(found) ? await driver.hardware(found, { signal }) : undefined;
-      return hardware === undefined ? observed(found) : { ...observed(found), hardware };
+      const xml = isOn(found) ? await driver.liveXml(found.ref, { signal }) : undefined;
+      return xml === undefined ? observed(found) : { ...observed(found), hardware: hardwareOf(xml, vmUid) };
     },
     start: async (want, { signal }) => driver.start(want, await partsFor(want, { signal }), { signal }),
     restore: async (want, memory, { signal }) =>

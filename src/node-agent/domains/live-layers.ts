@@ -57,7 +57,8 @@ const agentErrors: ReadonlySet<number> = new Set([ErrorCode.AGENT_UNRESPONSIVE, 
 
 /** libvirt has no code of its own for what the guest agent refuses. */
 const isAgentError = (error: unknown): error is LibvirtError =>
-  error instanceof LibvirtError && (agentErrors.has(error.code) || /agent/i.test(error.message));
+  error instanceof LibvirtError &&
+  (agentErrors.has(error.code) || /guest agent|agent command/i.test(error.message));
 
 const isTaken = (guest: RunningGuest, request: SnapshotRequest): boolean =>
   overlaysByTarget(guest, request).every(({ disk, overlay }) => disk.layers[0] === overlay);

@@ -1,8 +1,9 @@
 import { type CallOptions, type DomainRef, LibvirtError, type LibvirtVerbs } from "../../libvirt/index.ts";
 import type { DomainDriver } from "./driver.ts";
-import { parseXml, type XmlElement } from "./domain-xml/xml.ts";
-import { hardwareOf, isLive } from "./hardware.ts";
+import type { XmlElement } from "./domain-xml/xml.ts";
+import { hardwareOf } from "./hardware.ts";
 import { domainName } from "./owner.ts";
+import { isOn } from "./power-state.ts";
 import { asRefusal } from "./refusal.ts";
 import { type DiskKind, GuestOffError, type ObservedDisk, type ObservedHardware } from "./types.ts";
 
@@ -27,10 +28,8 @@ export const createLiveContext = (libvirt: LibvirtVerbs, driver: DomainDriver): 
   libvirt,
   running: async (vmUid, options) => {
     const found = await driver.find(vmUid, options);
-    if (found === undefined || found.exit !== undefined) throw isOff(vmUid);
-    const xml = parseXml(await libvirt.domainXml(found.ref, options));
-    // It may have ended meanwhile: then this is what its next start would be.
-    if (!isLive(xml)) throw isOff(vmUid);
+    const xml = found && isOn(found) ? await driver.liveXml(found.ref, options) : undefined;
+    if (found === undefined || xml === undefined) throw isOff(vmUid);
     return { vmUid, ref: found.ref, xml, hardware: hardwareOf(xml, vmUid) };
   },
 });

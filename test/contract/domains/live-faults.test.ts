@@ -126,13 +126,29 @@ describe("a running guest, when libvirt does something else meanwhile", () => {
     await expect(live.detach(vmUid, disk, { signal })).rejects.toThrow(/active block job/);
   });
 
-  test("a guest that ends just before it is looked at is off, and no longer as it was", async () => {
+  test.each<[string, () => void]>([
+    ["ends", () => server.domains.powerOff(guest())],
+    [
+      "is removed",
+      () => {
+        const leaving = guest();
+        server.domains.destroy(leaving);
+        server.domains.undefine(leaving);
+      },
+    ],
+  ])("a guest that %s just before it is looked at is off, and not as it was", async (_what, happens) => {
     const release = server.hold("domainGetXmlDesc");
-    const merging = live.merge(vmUid, { diskUid: vmUid, kind: "pull", base: "/x" }, { signal });
-    await called("domainGetXmlDesc");
-    server.domains.powerOff(guest());
+    const pull = { diskUid: vmUid, kind: "pull", base: "/x" } as const;
+    const looking = Promise.allSettled([
+      live.merge(vmUid, pull, { signal }),
+      domains.observe(vmUid, { signal }),
+    ]);
+    await waitFor("both look", () => server.waiting("domainGetXmlDesc") === 2, { intervalMs: 2 });
+    happens();
     release();
-    await expect(merging).rejects.toThrow(GuestOffError);
+    const [merging, observing] = await looking;
+    expect(merging).toMatchObject({ status: "rejected", reason: expect.any(GuestOffError) });
+    expect(observing).toEqual({ status: "fulfilled", value: { vmUid, powerState: "Running" } });
   });
 
   test("a guest that goes on by itself while it is told to is no failure", async () => {
