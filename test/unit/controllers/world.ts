@@ -7,6 +7,7 @@ import { createControllerMetrics } from "../../../src/controllers/metrics.ts";
 import { createStores } from "../../../src/controllers/stores.ts";
 import { createVirtualMachineController } from "../../../src/controllers/virtual-machine/controller.ts";
 import {
+  type Controller,
   createKubeClient,
   createMetrics,
   type KubeClient,
@@ -25,7 +26,7 @@ export interface RunOptions {
   readonly death?: { readonly atWrite: number; readonly when: "before" | "after" };
 }
 
-/** One life of the machines' controller over a fake API server. */
+/** One life of a controller over a fake API server. */
 export interface ControllerRun {
   /** Resolves when it has died or was stopped. */
   readonly ended: Promise<void>;
@@ -33,7 +34,15 @@ export interface ControllerRun {
   stop(): Promise<void>;
 }
 
-export const runMachineController = (server: FakeKubeApiServer, options: RunOptions = {}): ControllerRun => {
+export const runMachineController = (server: FakeKubeApiServer, options: RunOptions = {}): ControllerRun =>
+  runController(server, createVirtualMachineController, options);
+
+/** As a process of its own: with its own client, stores and queue. */
+export const runController = (
+  server: FakeKubeApiServer,
+  create: (context: ControllerContext) => Controller,
+  options: RunOptions = {},
+): ControllerRun => {
   const life = new AbortController();
   const plain = createKubeClient({ kubeConfig: server.kubeConfig(), userAgent: "vireo-controller" });
   const client = mortal(lagging(blinkered(plain, options.nodes), options.lag), options.death, () =>
@@ -54,7 +63,7 @@ export const runMachineController = (server: FakeKubeApiServer, options: RunOpti
     metrics,
     clock: systemClock,
   };
-  const controller = createVirtualMachineController(context);
+  const controller = create(context);
   const tasks = {
     ...Object.fromEntries(
       Object.entries(stores).map(([name, store]) => [name, (signal: AbortSignal) => store.run(signal)]),
@@ -134,7 +143,7 @@ const mortal = (client: KubeClient, death: RunOptions["death"], die: () => void)
   };
 };
 
-const addressOf = (resource: Resource, { name, namespace }: KubernetesObject["metadata"]) => ({
+export const addressOf = (resource: Resource, { name, namespace }: KubernetesObject["metadata"]) => ({
   collection: `${apiVersionOf(resource)}/${resource.plural}`,
   namespace,
   name,
