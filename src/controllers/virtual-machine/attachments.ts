@@ -4,7 +4,8 @@ import type { Volume } from "../../api/volume.ts";
 import { allocateImage } from "../image/allocate.ts";
 import type { NodeReport } from "../image/judge.ts";
 import { cdromProblem } from "./image-checks.ts";
-import { missing, passing, type Violation } from "./violation.ts";
+import { volumeSizeMiB } from "./size.ts";
+import { INSUFFICIENT_CAPACITY, missing, passing, type Violation } from "./violation.ts";
 
 /**
  * The volumes and CD-ROMs of a machine: what of its spec it can have at this
@@ -28,7 +29,8 @@ export interface CdromUse {
 /** The node that a machine is on, as far as its disks are concerned. */
 export interface DiskPlace {
   readonly nodeName: string;
-  readonly hasPool: (pool: string) => boolean;
+  /** What is free in each of its storage pools, in MiB. */
+  readonly freeMiB: Readonly<Record<string, number>>;
 }
 
 export interface Attachments<T> {
@@ -46,12 +48,30 @@ export const judgeVolumes = (
   uses: readonly VolumeUse[],
   place: DiskPlace | undefined,
 ): Attachments<AllocatedVolume> => {
-  const problems = uses.map((use) => volumeProblem(machine, use, place));
+  const problems = uses.map((use, index) => {
+    // Those before it that are about to be made on the node have the room first.
+    const earlier = uses.slice(0, index).filter(({ volume }) => isToBeMade(machine, volume));
+    return volumeProblem(machine, use, place && without(place, earlier));
+  });
   const allocated = uses
     .filter((_, index) => problems[index] === undefined)
     .flatMap(({ name, volume }) => (volume === undefined ? [] : [{ name, uid: volume.metadata.uid }]));
   const violation = problems.find((problem) => problem !== undefined) ?? pendingDetach(machine);
   return { allocated, violation };
+};
+
+/** Is it a Volume without a node that the machine brings to its own, where it has not been given it yet? */
+const isToBeMade = ({ status }: VirtualMachine, volume: Volume | undefined): volume is Volume =>
+  volume !== undefined &&
+  volume.status?.nodeName === undefined &&
+  !(status?.allocation?.volumes ?? []).some(({ uid }) => uid === volume.metadata.uid);
+
+const without = (place: DiskPlace, taken: readonly VolumeUse[]): DiskPlace => {
+  const freeMiB = { ...place.freeMiB };
+  for (const { volume } of taken)
+    if (volume !== undefined)
+      freeMiB[volume.spec.pool] = (freeMiB[volume.spec.pool] ?? 0) - volumeSizeMiB(volume);
+  return { ...place, freeMiB };
 };
 
 const TAKE_OUT = "or take it out of spec.volumes";
@@ -88,16 +108,20 @@ const volumeProblem = (
 };
 
 /** Can the disk be had on the machine's node? */
-const placeProblem = (
-  { metadata: { name }, spec: { pool }, status }: Volume,
-  isShared: boolean,
-  place: DiskPlace,
-): Violation | undefined => {
-  const nodeName = status?.nodeName;
-  if (!place.hasPool(pool))
+const placeProblem = (volume: Volume, isShared: boolean, place: DiskPlace): Violation | undefined => {
+  const { name } = volume.metadata;
+  const { pool } = volume.spec;
+  const nodeName = volume.status?.nodeName;
+  const freeMiB = place.freeMiB[pool];
+  if (freeMiB === undefined)
     return passing(
       "StoragePoolNotFound",
       `Volume ${name} is in storage pool ${pool}, which node ${place.nodeName} of the machine does not have. Name a Volume of another pool, ${TAKE_OUT}.`,
+    );
+  if (nodeName === undefined && freeMiB < volumeSizeMiB(volume))
+    return passing(
+      INSUFFICIENT_CAPACITY,
+      `Node ${place.nodeName} of the machine has too little disk free in storage pool ${pool} for the ${volumeSizeMiB(volume)} MiB of Volume ${name}. Delete Volumes or machines of the node that are not needed, ${TAKE_OUT}.`,
     );
   if (nodeName === undefined || nodeName === place.nodeName || isShared) return undefined;
   return passing(

@@ -15,10 +15,9 @@ import {
 } from "../scheduler/types.ts";
 import { judgeCdroms, judgeVolumes } from "./attachments.ts";
 import { sourceOf } from "./image-checks.ts";
-import { volumeSizeMiB } from "./ledger.ts";
 import type { NetworkUse, UnplacedFacts } from "./observe.ts";
 import type { Placement } from "./reservations.ts";
-import { judgeSize, type MachineSize, resourcesOf } from "./size.ts";
+import { judgeSize, type MachineSize, resourcesOf, volumeSizeMiB } from "./size.ts";
 import { dataPlaces } from "./volume-checks.ts";
 
 /** Where a machine goes and what it is given, or why nowhere. */

@@ -5,6 +5,7 @@ import type { PlacedFacts } from "./observe.ts";
 import type { Resize } from "./reservations.ts";
 import { judgeSize, type MachineSize, resourcesOf, type SizeVerdict, takenBy } from "./size.ts";
 import { memoryIsAsLargeAsTheImageAsks } from "./size-checks.ts";
+import { INSUFFICIENT_CAPACITY } from "./violation.ts";
 
 /** What becomes of a machine's size. */
 export type ResizeChoice =
@@ -43,7 +44,7 @@ export const chooseResize = (facts: PlacedFacts): ResizeChoice => {
   if (lack !== undefined)
     return {
       kind: "pending",
-      reason: "InsufficientCapacity",
+      reason: INSUFFICIENT_CAPACITY,
       message: messageOf(node, lack, allocation.flavor),
     };
   return { kind: "granted", resize: { kind: "resize", nodeName: node.name, size, growth } };

@@ -1,6 +1,8 @@
 import type { Flavor } from "../../api/flavor.ts";
+import { parseQuantity } from "../../api/quantity.ts";
 import { LOCAL_POOL } from "../../api/storage-pool.ts";
 import type { VirtualMachine, VirtualMachineAllocation } from "../../api/virtual-machine.ts";
+import type { Volume } from "../../api/volume.ts";
 import { sentence } from "../conditions.ts";
 import { flavorSizes, type FlavorSizes, wholeMiB } from "../flavor/sizes.ts";
 import { noResources, type Resources } from "../scheduler/types.ts";
@@ -160,6 +162,12 @@ export const takenBy = ({ status }: VirtualMachine): Resources => {
     memoryMiB: Math.max(given.memoryMiB, guest.memoryMiB ?? 0),
   };
 };
+
+const MIB = 2 ** 20;
+
+/** What a Volume takes, or will when it has grown. */
+export const volumeSizeMiB = ({ spec, status }: Volume): number =>
+  Math.max(status?.sizeMiB ?? 0, Math.ceil(parseQuantity(spec.size) / MIB));
 
 /** What a machine of that size takes of its node. */
 export const resourcesOf = (

@@ -1,7 +1,7 @@
 import { type Condition, findCondition } from "../../api/condition.ts";
-import { LOCAL_POOL } from "../../api/storage-pool.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import { type Draft, draftOf, observed } from "../conditions.ts";
+import { noResources } from "../scheduler/types.ts";
 import { isSameStatus } from "../status-writer.ts";
 import { type DiskPlace, judgeCdroms, judgeVolumes } from "./attachments.ts";
 import { prerequisites, securityGroupsExist } from "./checks.ts";
@@ -62,12 +62,14 @@ export const saysStanding = (machine: VirtualMachine, wanted: OwnStatus): boolea
 /** An empty list is left out. */
 const someOf = <T>(list: readonly T[]): T[] | undefined => (list.length === 0 ? undefined : [...list]);
 
-const placeOf = ({ nodeName, hypervisor }: PlacedFacts): DiskPlace => ({
-  nodeName,
-  hasPool: (pool) =>
-    pool === LOCAL_POOL ||
-    (hypervisor?.status?.storagePools ?? []).some((candidate) => candidate.name === pool),
-});
+const placeOf = ({ nodeName, node }: PlacedFacts): DiskPlace => {
+  const { allocatable, allocated } = node ?? { allocatable: noResources, allocated: noResources };
+  const pools = Object.entries(allocatable.disks);
+  const freeMiB = Object.fromEntries(
+    pools.map(([pool, sizeMiB]) => [pool, sizeMiB - (allocated.disks[pool] ?? 0)] as const),
+  );
+  return { nodeName, freeMiB };
+};
 
 const resizeDrafts = (resize: ResizeChoice): readonly Draft[] =>
   resize.kind === "pending" ? [draftOf(RESIZE_PENDING, "True", resize.reason, resize.message)] : [];

@@ -8,6 +8,9 @@ export interface Violation {
   readonly kind: "missing" | "passing" | "lasting";
 }
 
+/** Reason: the machine's node does not have the room. */
+export const INSUFFICIENT_CAPACITY = "InsufficientCapacity";
+
 export const missing = (reason: string, message: string): Violation => ({ kind: "missing", reason, message });
 export const passing = (reason: string, message: string): Violation => ({ kind: "passing", reason, message });
 export const lasting = (reason: string, message: string): Violation => ({ kind: "lasting", reason, message });

@@ -17,7 +17,7 @@ import {
   BY_FLAVOR,
   BY_GROUP,
   BY_NODE,
-  BY_PENDING_RESIZE,
+  BY_WANT,
   BY_PLACEMENT,
   BY_VOLUME,
   sourceIndexKey,
@@ -50,7 +50,7 @@ const givesRoom = ({ before, after, unreadable }: Change<VirtualMachine>): boole
 /** Machines without a node, and those on this one that it had no room for. */
 const machinesInWant = (stores: Stores, nodeName: string | undefined): readonly ObjectKey[] => [
   ...waitingMachines(stores),
-  ...(nodeName === undefined ? [] : keysBy(stores, BY_PENDING_RESIZE, nodeName)),
+  ...(nodeName === undefined ? [] : keysBy(stores, BY_WANT, nodeName)),
 ];
 
 /**

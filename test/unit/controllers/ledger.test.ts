@@ -8,17 +8,30 @@ import { createLedger, type Ledger } from "../../../src/controllers/virtual-mach
 import { createReservations } from "../../../src/controllers/virtual-machine/reservations.ts";
 import { type Change, keyOf, type Store } from "../../../src/kube/index.ts";
 import { placement } from "./machine-facts.ts";
-import { allocationWith, guestOn, machineWith, placedMachine, uidOf, volumeWith } from "./objects.ts";
+import {
+  allocationWith,
+  guestOn,
+  machineWith,
+  placedMachine,
+  uidOf,
+  volumeOf,
+  volumeWith,
+} from "./objects.ts";
 
 /** A store that a test changes by hand. */
 const createHandStore = <T extends VirtualMachine | Volume>(initial: readonly T[] = []) => {
+  const unreadable = new Set<string>();
   const objects = new Map(initial.map((machine) => [machine.metadata.name, machine]));
-  let listener: (change: Change<T>) => void = () => {};
+  const listeners: ((change: Change<T>) => void)[] = [];
+  const tell = (change: Change<T>): void => {
+    for (const listener of listeners) listener(change);
+  };
   const store = {
     list: () => [...objects.values()],
+    unreadable: () => [...unreadable].map((uid) => ({ uid })),
     byIndex: (_: string, uid: string) => [...objects.values()].filter(({ metadata }) => metadata.uid === uid),
-    onChange: (given: typeof listener) => {
-      listener = given;
+    onChange: (listener: (change: Change<T>) => void) => {
+      listeners.push(listener);
       return () => {};
     },
   } as unknown as Store<T>;
@@ -27,18 +40,20 @@ const createHandStore = <T extends VirtualMachine | Volume>(initial: readonly T[
     set: (after: T): void => {
       const before = objects.get(after.metadata.name);
       objects.set(after.metadata.name, after);
-      listener({ key: keyOf(after), after, unreadable: false, ...(before && { before }) });
+      unreadable.delete(after.metadata.uid);
+      tell({ key: keyOf(after), after, unreadable: false, ...(before && { before }) });
     },
     remove: (name: string): void => {
       const before = objects.get(name);
       if (before === undefined) return;
       objects.delete(name);
-      listener({ key: keyOf(before), before, unreadable: false });
+      tell({ key: keyOf(before), before, unreadable: false });
     },
     makeUnreadable: (name: string): void => {
       const before = objects.get(name);
       if (before === undefined) return;
-      listener({ key: keyOf(before), before, unreadable: true });
+      unreadable.add(before.metadata.uid);
+      tell({ key: keyOf(before), before, unreadable: true });
     },
   };
 };
@@ -160,6 +175,36 @@ describe("The books", () => {
     volumes.remove("data");
     expect(ledger.usage().resourcesOn("node-1")).toEqual(ONE);
     expect(ledger.usage().diskIn("nfs")).toBe(3072);
+  });
+
+  test("count a Volume that has no node yet where the machine is that was given it, once", () => {
+    const machine = (allocated: boolean): VirtualMachine =>
+      placedMachine(
+        {
+          allocation: {
+            ...allocationWith(),
+            ...(allocated && { volumes: [{ name: "data", uid: uidOf("data") }] }),
+          },
+        },
+        { name: "a", uid: uidOf("a") },
+      );
+    const machines = createHandStore<VirtualMachine>([machine(false)]);
+    const volumes = createHandStore<Volume>();
+    const ledger = createLedger(
+      { virtualMachines: machines.store, volumes: volumes.store },
+      createReservations(),
+    );
+    const disks = () => ledger.usage().resourcesOn("node-1").disks;
+    const data = volumeOf("data", machine(false), {}, { size: "2Gi" });
+    volumes.set(data);
+    expect(disks()).toEqual({ local: 1024 });
+    machines.set(machine(true));
+    expect(disks()).toEqual({ local: 3072 });
+    volumes.set({ ...data, status: { ...data.status, nodeName: "node-1" } });
+    expect(disks()).toEqual({ local: 3072 });
+    volumes.makeUnreadable("data");
+    machines.set(machine(false));
+    expect(disks()).toEqual({ local: 3072 });
   });
 
   test("count what a running guest still has that its machine was given before", () => {

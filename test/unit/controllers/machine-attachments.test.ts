@@ -116,6 +116,35 @@ describe("A machine on a node", () => {
       { volumes: [], volumesReady: expect.stringContaining("StoragePoolNotFound: ") },
     ],
     [
+      "is not given a Volume that its node has no room for",
+      running,
+      [mine({}, { size: "99Gi" })],
+      {
+        volumes: [],
+        volumesReady:
+          "InsufficientCapacity: Node node-1 of the machine has too little disk free in storage pool local for the 101376 MiB of Volume data. Delete Volumes or machines of the node that are not needed, or take it out of spec.volumes.",
+      },
+    ],
+    [
+      "is given of two Volumes the first, when its node has no room for both",
+      running,
+      [
+        mine({}, { size: "60Gi" }),
+        {
+          name: "more",
+          volume: volumeOf("more", running, {}, { size: "60Gi" }),
+          isShared: false,
+        },
+      ],
+      { volumes: ["data"], volumesReady: expect.stringContaining("InsufficientCapacity: ") },
+    ],
+    [
+      "is given a Volume that is on its node already, however full that is",
+      running,
+      [mine({ nodeName: "node-1" }, { size: "99Gi" })],
+      { volumes: ["data"] },
+    ],
+    [
       "keeps the Volumes that it has when another one is missing",
       having(),
       [mine({ nodeName: "node-1" }), { name: "more", volume: undefined, isShared: false }],

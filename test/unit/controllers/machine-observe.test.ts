@@ -7,7 +7,7 @@ import type { VirtualMachineSnapshot } from "../../../src/api/virtual-machine-sn
 import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
 import type { Volume } from "../../../src/api/volume.ts";
 import type { Stores } from "../../../src/controllers/context.ts";
-import { machineIndexes } from "../../../src/controllers/stores.ts";
+import { machineIndexes, volumeIndexes } from "../../../src/controllers/stores.ts";
 import { decideMachine } from "../../../src/controllers/virtual-machine/decide.ts";
 import { createLedger } from "../../../src/controllers/virtual-machine/ledger.ts";
 import { observeMachine } from "../../../src/controllers/virtual-machine/observe.ts";
@@ -59,7 +59,7 @@ const storesOf = ({ machines = [], images = [imageWith()], volumes = [], ...worl
   ({
     virtualMachines: namespaced(machines, machineIndexes),
     images: namespaced(images),
-    volumes: namespaced(volumes),
+    volumes: namespaced(volumes, volumeIndexes),
     virtualMachineSnapshots: namespaced(world.snapshots ?? []),
     flavors: storeOf([flavorWith()]),
     keyPairs: namespaced([keyPairWith(), keyPairWith(undefined, { namespace: "shop" })]),
