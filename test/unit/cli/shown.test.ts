@@ -146,6 +146,35 @@ describe("what is shown", () => {
   });
 });
 
+describe("vnc", () => {
+  const desktop = { environment: { DISPLAY: ":0" }, programs: ["vncviewer"] };
+
+  test("opens the viewer that is installed, and ends with it", async () => {
+    putMachine("web");
+    const { exitCode, host } = await cluster.run(["vnc", "web"], desktop);
+    expect(exitCode).toBe(0);
+    expect(host.ran).toEqual([["/usr/bin/vncviewer", expect.stringMatching(/^127\.0\.0\.1::[0-9]+$/)]]);
+  });
+
+  test.each([
+    [
+      "a machine without a VNC screen",
+      { graphics: ["SPICE"] },
+      [],
+      1,
+      "has no VNC: spec.graphics is [SPICE]",
+    ],
+    ["a viewer that is not there", {}, ["--viewer", "xvnc"], 1, "there is no program xvnc"],
+    ["two ways at once", {}, ["--browser", "--proxy-only"], 2, "at most one of --proxy-only, --browser"],
+    ["a port that is none", {}, ["--port", "x"], 2, '--port: "x" is not a port'],
+    ["noVNC in a program without it", {}, ["--browser"], 1, "without noVNC"],
+  ] as const)("refuses %s", async (_what, spec, flags, code, message) => {
+    putMachine("web", { ...spec });
+    const { exitCode, err } = await cluster.run(["vnc", "web", ...flags], desktop);
+    expect([exitCode, err]).toEqual([code, expect.stringContaining(message)]);
+  });
+});
+
 describe("ssh and scp", () => {
   test("run the system's programs, to which all words come as they were", async () => {
     putMachine("web");
