@@ -15,6 +15,11 @@ import { type Domain, DomainRefusedError } from "./types.ts";
 /** Only a machine type of the family that this node would choose itself. */
 const MACHINE = /^pc-q35-[0-9]+\.[0-9]+$/;
 
+const onMachine = (type: XmlElement, machine: string): XmlElement => ({
+  ...type,
+  attributes: { ...type.attributes, machine },
+});
+
 /** The machine type with its version, which the guest was started with. */
 const osOf = (own: XmlElement, running: XmlElement): XmlElement => {
   const os = find(own, "os") ?? element("os");
@@ -23,9 +28,7 @@ const osOf = (own: XmlElement, running: XmlElement): XmlElement => {
   return {
     ...os,
     children: os.children.map((child) =>
-      typeof child !== "string" && child.name === "type"
-        ? { ...child, attributes: { ...child.attributes, machine } }
-        : child,
+      typeof child !== "string" && child.name === "type" ? onMachine(child, machine) : child,
     ),
   };
 };
