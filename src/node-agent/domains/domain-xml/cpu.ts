@@ -37,7 +37,12 @@ const modeOf = ({ acceleration, cpu: { model } = {} }: Domain): CpuMode => {
   return mode({ mode: model ?? "host-model" });
 };
 
-const maxVcpusOf = ({ vcpus, maxVcpus = vcpus }: Domain): number => Math.max(vcpus, maxVcpus);
+/** With more, libvirt asks for an IOMMU, which guests here do not have. */
+const MOST_VCPUS = 255;
+
+/** What nobody has laid out by hand is cut to what is possible: a limit, not a wish. */
+const maxVcpusOf = ({ vcpus, maxVcpus = vcpus, cpu }: Domain): number =>
+  Math.max(vcpus, cpu?.topology === undefined ? Math.min(maxVcpus, MOST_VCPUS) : maxVcpus);
 
 /** One socket, where nothing else is asked for: licences and schedulers of guests count sockets. */
 const topology = (want: Domain): XmlElement => {

@@ -93,6 +93,7 @@ describe("a guest is described as", () => {
       ["cpu", "topology"],
       { sockets: "2", dies: "1", cores: "2", threads: "2" },
     ],
+    ["no more than libvirt can lay out", { vcpus: 64, maxVcpus: 256 }, ["vcpu", "#text"], "255"],
     ["without room to grow", {}, ["maxMemory"], undefined],
     [
       "without room to grow on huge pages",
