@@ -44,15 +44,15 @@ export const createContexts = (
   lookers: Lookers & Pick<VolumeContext, "tellReport">,
   requests: GuestRequests,
 ): Contexts => {
-  const { rooms, objects, events, logger, lifecycleMetrics: metrics, now } = options;
+  const { rooms, objects, events, logger, lifecycleMetrics: metrics, migrating, now } = options;
   const users = createDiskUsers({ ...objects, domains: rooms.domains });
-  const freezer = createFreezer({ live: rooms.live, volumes: rooms.volumes, users });
+  const freezer = createFreezer({ live: rooms.live, volumes: rooms.volumes, users, migrating });
   const storage = { images: rooms.images, volumes: rooms.volumes, users, freezer };
   const { lookAtVolume, lookAtDisk } = lookers;
   const steps = createStepContext(options, { ...storage, lookAtVolume, lookAtDisk });
   const restoring = restoringOf(objects);
   const jobs: LiveJobs = new Map();
-  const common = { jobs, events, metrics, now, ...lookers };
+  const common = { jobs, events, metrics, migrating, now, ...lookers };
   const views = {
     machines: objects.machines,
     volumeObjects: objects.volumes,

@@ -18,6 +18,7 @@ import { createGuestRequests, type GuestRequests } from "./guest-requests.ts";
 import type { LifecycleMetrics } from "./lifecycle-metrics.ts";
 import { locksOf } from "./lock-uids.ts";
 import type { AgentMetrics } from "./metrics.ts";
+import type { MigrationHold } from "./migrations/index.ts";
 import type { NodeNetwork } from "./node-network.ts";
 import type { OwnObjects, OwnStores } from "./own-objects.ts";
 import { reconcileDisk } from "./reconcile-disk.ts";
@@ -49,6 +50,8 @@ export interface AgentOptions {
   /** Routes and rules of the node as a whole. */
   readonly network: NodeNetwork;
   readonly fetchSeed: FetchSeed;
+  /** What a migration of the machine forbids; undefined when there is none. */
+  readonly migrating: (vmUid: string) => MigrationHold | undefined;
   readonly events: EventRecorder;
   readonly logger: Logger;
   readonly metrics: Metrics;

@@ -1,9 +1,12 @@
 import type { QuiescePolicy, SnapshotConsistency } from "../api/virtual-machine-snapshot.ts";
+import { WaitingError } from "../kube/index.ts";
 import { LibvirtError } from "../libvirt/index.ts";
 import type { DiskUsers } from "./disk-users.ts";
 import { DomainRefusedError, type LiveDomains } from "./domains/index.ts";
 import { DiskBusyError, type Volumes } from "./volumes/index.ts";
 import type { DiskRef, PreparedSnapshot } from "./volumes/types.ts";
+
+const MIGRATION_CHECK_MS = 5_000;
 
 /** The guest's file systems could not be frozen, and without that no snapshot was wanted. Nothing has changed. */
 export class NotQuiescedError extends Error {
@@ -49,9 +52,11 @@ export interface FreezerOptions {
   readonly live: Pick<LiveDomains, "snapshot" | "cancelMerge">;
   readonly volumes: Pick<Volumes, "snapshots" | "merges">;
   readonly users: DiskUsers;
+  /** While a machine moves, its disks stay as they are. */
+  readonly migrating: (vmUid: string) => unknown;
 }
 
-export const createFreezer = ({ live, volumes, users }: FreezerOptions): Freezer => {
+export const createFreezer = ({ live, volumes, users, migrating }: FreezerOptions): Freezer => {
   /** A merge of a running guest's disk goes on afterwards; a snapshot is wanted now. */
   const prepare = async (
     { snapshotUid, disks, withMemory }: WantedFreeze,
@@ -104,6 +109,10 @@ export const createFreezer = ({ live, volumes, users }: FreezerOptions): Freezer
       const { snapshotUid, disks } = want;
       const state = await volumes.snapshots.find(snapshotUid, disks, options);
       if (state === "committed") return { consistency: undefined };
+      const owners = disks.flatMap((disk) => users.machineOf(disk) ?? []);
+      if (owners.some((owner) => migrating(owner) !== undefined)) {
+        throw new WaitingError(MIGRATION_CHECK_MS, "Migrating", "the machine moves to another node");
+      }
       const [first] = disks;
       const vmUid = first && (await users.runningGuestOf(first, options));
       return vmUid === undefined ? whileOff(want, options) : whileOn(want, vmUid, options);

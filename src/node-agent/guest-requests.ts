@@ -66,11 +66,17 @@ export const createGuestRequests = (lookAt: (vmUid: string) => void): GuestReque
 /** Why the request cannot be heeded now, and what to do; undefined when it can. Pure. */
 export const refusalOf = (
   request: GuestRequest,
-  { machine, domain, restoring }: Pick<MachineFacts, "machine" | "domain" | "restoring">,
+  {
+    machine,
+    domain,
+    restoring,
+    migrating,
+  }: Pick<MachineFacts, "machine" | "domain" | "restoring" | "migrating">,
 ): string | undefined => {
   const { metadata, spec } = machine;
   if (metadata.deletionTimestamp !== undefined) return "The machine is being deleted.";
   if (restoring !== undefined) return "The machine is being put back to a snapshot; ask again afterwards.";
+  if (migrating === "power") return "The machine is being moved to another node; ask again afterwards.";
   if (request === "restart") {
     return spec.runStrategy === "Halted"
       ? "The machine's runStrategy is Halted; set it to Always to have the guest run."

@@ -197,6 +197,14 @@ const tryApply = async (
   }
 };
 
+/** The other node has made the guest's hardware as it is now. */
+const afterMigration: Applied = {
+  difference: {
+    reason: "Migrating",
+    message: "The machine moves to another node; the guest is changed afterwards.",
+  },
+};
+
 /** What of its spec the machine was not given yet, or what is not there yet. */
 const missing = (target: PlacedMachine, disks: GuestDisks): readonly StorageDifference[] => {
   const { machine, allocation } = target;
@@ -245,8 +253,10 @@ export const changeGuest = async (
   const disks = await findDisks(target, context, options);
   const vmUid = target.machine.metadata.uid;
   const applied: Applied[] = [];
-  for (const change of liveChanges(vmUid, hardware, wantedHardware(target, disks))) {
-    applied.push(await tryApply(change, target, context, options));
+  const changes = liveChanges(vmUid, hardware, wantedHardware(target, disks));
+  const isMoving = context.migrating(vmUid) !== undefined;
+  for (const change of changes) {
+    applied.push(isMoving ? afterMigration : await tryApply(change, target, context, options));
   }
   const comparison = {
     storage: [...applied.flatMap(({ difference }) => difference ?? []), ...missing(target, disks)],
@@ -255,7 +265,7 @@ export const changeGuest = async (
       ...(await restartChanges(target, { hardware, taps, disks }, context)),
     ],
   };
-  return { comparison, changes: applied.length };
+  return { comparison, changes: isMoving ? 0 : changes.length };
 };
 
 const restartChanges = async (

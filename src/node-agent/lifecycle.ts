@@ -2,6 +2,7 @@ import { timestampOf } from "../api/condition.ts";
 import type { RestorePowerState } from "../api/virtual-machine-restore.ts";
 import type { GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
 import { type DomainPower, isOn, msUntilRestart, observeGuest, recordOwnersStop } from "./guest-record.ts";
+import type { MigrationHold } from "./migrations/index.ts";
 import type { Finding } from "./probes/types.ts";
 
 /**
@@ -33,6 +34,8 @@ export interface MachineFacts {
   readonly request?: GuestRequest | undefined;
   /** A restore works on the guest and its disks: it alone starts and stops it. What it is to leave behind. */
   readonly restoring?: RestorePowerState | undefined;
+  /** What a migration of the machine forbids: power also what shape does. */
+  readonly migrating?: MigrationHold | undefined;
   readonly now: Date;
 }
 
@@ -46,6 +49,8 @@ export type Goal =
   | { readonly kind: "completed"; readonly succeeded: boolean }
   /** It is being put back to a snapshot. */
   | { readonly kind: "restore" }
+  /** It moves to another node, or comes from one, and is not to be touched meanwhile. */
+  | { readonly kind: "migrate" }
   /** The machine is being deleted: shut down, then nothing of it stays on the node. */
   | { readonly kind: "release" };
 
@@ -175,6 +180,12 @@ const decideRest = (goal: Goal, observed: GuestStatus, now: Date): Next => {
 const duringRestore = (powerState: RestorePowerState, guest: GuestStatus): GuestStatus =>
   powerState === "Paused" && guest.powerState === "Paused" ? { ...guest, pauseRequested: true } : guest;
 
+/** A guest that runs as wanted, or is off as wanted, is so while it moves too. */
+const duringMigration = (goal: Goal, on: boolean): Goal => {
+  const isReached = on ? goal.kind === "run" : goal.kind === "stop" || goal.kind === "completed";
+  return isReached ? goal : { kind: "migrate" };
+};
+
 /** Names the one step that brings the machine nearer to what is wanted of it. */
 export const decide = (facts: MachineFacts, nodeName: string): Decision => {
   const { machine, domain, now } = facts;
@@ -182,6 +193,9 @@ export const decide = (facts: MachineFacts, nodeName: string): Decision => {
   const seen = observeGuest(machine.status?.guest, domain, { nodeName, now });
   if (facts.restoring !== undefined) {
     return { goal: { kind: "restore" }, ...next("hold", duringRestore(facts.restoring, seen)) };
+  }
+  if (facts.migrating === "power") {
+    return { goal: duringMigration(goalOf(machine, seen, on), on), ...next("hold", seen) };
   }
   const guest = record(facts.request, seen, now);
   const goal = goalOf(machine, guest, on);

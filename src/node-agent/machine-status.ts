@@ -28,7 +28,13 @@ export type MissingStorage =
 
 /** What of its storage a running guest does not have as its spec says. */
 export interface StorageDifference {
-  readonly reason: "VolumesNotReady" | "AttachFailed" | "Detaching" | "DetachPending" | "Growing";
+  readonly reason:
+    | "VolumesNotReady"
+    | "AttachFailed"
+    | "Detaching"
+    | "DetachPending"
+    | "Growing"
+    | "Migrating";
   readonly message: string;
 }
 
@@ -211,6 +217,13 @@ const verdictOf = (report: MachineReport): Verdict => {
       );
     case "restore":
       return verdict("Restoring", "False", "Restoring", "The machine is being put back to a snapshot.");
+    case "migrate":
+      return verdict(
+        on ? "Running" : "Starting",
+        "False",
+        "Migrating",
+        "The machine moves from one node to another; what else is asked of it is done afterwards.",
+      );
     case "stop":
       return on
         ? verdict("Stopping", "False", "Stopping", "The guest was asked to shut down.")

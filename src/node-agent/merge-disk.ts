@@ -18,6 +18,8 @@ export type LiveJobs = Map<string, { readonly diskUid: string; readonly at: Date
 
 export interface MergeContext {
   readonly jobs: LiveJobs;
+  /** While a machine moves, its disks stay as they are. */
+  readonly migrating: (vmUid: string) => unknown;
   readonly now: () => Date;
   readonly volumes: Pick<Volumes, "merges">;
   readonly live: Pick<LiveDomains, "merge">;
@@ -57,6 +59,10 @@ export const mergeDisk = async (
   options: { readonly signal: AbortSignal },
 ): Promise<MergeProgress> => {
   const { volumes, live, users, jobs, now } = context;
+  const owner = users.machineOf(ref);
+  if (owner !== undefined && context.migrating(owner) !== undefined) {
+    return { kind: "waiting", message: "The machine moves to another node." };
+  }
   const vmUid = await users.runningGuestOf(ref, options);
   for (let step = 0; step < MAX_STEPS; step += 1) {
     const outcome = await volumes.merges.advance(ref, { isRunning: vmUid !== undefined }, options);

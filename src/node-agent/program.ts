@@ -299,6 +299,7 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
     rooms: host.rooms,
     network,
     fetchSeed: createSeedSource(parts.rawClient),
+    migrating: () => undefined,
     lifecycleMetrics: createLifecycleMetrics(metrics),
     now,
     wait: (ms, waitSignal) => sleep(systemClock, ms, waitSignal),

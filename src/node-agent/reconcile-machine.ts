@@ -27,6 +27,7 @@ import {
   withGuestVolumes,
 } from "./machine-status.ts";
 import type { AgentMetrics } from "./metrics.ts";
+import type { MigrationHold } from "./migrations/index.ts";
 import type { Finding } from "./probes/types.ts";
 import type { MachineView } from "./report.ts";
 import { isStartFailure } from "./start-failure.ts";
@@ -48,6 +49,8 @@ export interface MachinePassOptions {
   readonly requests: GuestRequests;
   /** What a restore that works on the machine is to leave behind; undefined when there is none. */
   readonly restoring: (vmUid: string) => RestorePowerState | undefined;
+  /** What a migration of the machine forbids. */
+  readonly migrating: (vmUid: string) => MigrationHold | undefined;
   readonly events: EventRecorder;
   readonly logger: Logger;
   readonly agentMetrics: AgentMetrics;
@@ -79,7 +82,8 @@ export const reconcileMachine = async (
 
   const domain = await context.domains.observe(uid, { signal });
   const { liveness } = context.probes.findings(uid);
-  const facts = { machine, domain, liveness, restoring: options.restoring(uid), now: options.now() };
+  const holds = { restoring: options.restoring(uid), migrating: options.migrating(uid) };
+  const facts = { machine, domain, liveness, ...holds, now: options.now() };
   const request = heed(uid, facts, options);
   const decision = decideOn(target, { ...facts, request }, domain, options, context);
   await sayFirst(machine, decision, options, signal);
@@ -113,7 +117,7 @@ const sayFirst = async (
 /** The request that this pass heeds; one that makes no sense is answered at once. */
 const heed = (
   uid: string,
-  facts: Pick<MachineFacts, "machine" | "domain" | "restoring">,
+  facts: Pick<MachineFacts, "machine" | "domain" | "restoring" | "migrating">,
   { requests }: MachinePassOptions,
 ): GuestRequest | undefined => {
   const request = requests.next(uid);

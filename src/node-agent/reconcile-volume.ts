@@ -23,6 +23,8 @@ export interface VolumeContext extends StorageContext {
   readonly volumeObjects: VolumeView;
   readonly events: EventRecorder;
   readonly metrics: LifecycleMetrics;
+  /** While a machine moves, its disks stay as they are. */
+  readonly migrating: (vmUid: string) => unknown;
   /** Asks for a pass over the machine. */
   readonly lookAtMachine: (uid: string) => void;
   /** Asks for a pass over a disk, whose layers may be fewer now. */
@@ -136,6 +138,10 @@ const afterMaking = async (
   const sizeMiB = chainSizeMiB(chain);
   if (sizeMiB >= volumeSizeMiB(volume)) return { result: { kind: "ready", sizeMiB }, next: done };
   const want = wantedVolumeDisk(volume);
+  const owner = context.users.machineOf(want.ref);
+  if (owner !== undefined && context.migrating(owner) !== undefined) {
+    return { result: { kind: "growing", sizeMiB }, next: requeueAfter(PROGRESS_CHECK_MS) };
+  }
   const vmUid = await context.users.runningGuestOf(want.ref, options);
   if (vmUid !== undefined) {
     context.lookAtMachine(vmUid);

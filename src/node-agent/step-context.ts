@@ -4,10 +4,13 @@ import type { StorageContext } from "./storage.ts";
 
 /** Rooms and the node's network; a machine that is being removed has left the rules already. */
 export const createStepContext = (
-  options: Pick<AgentOptions, "rooms" | "stores" | "objects" | "network" | "fetchSeed" | "now" | "wait">,
+  options: Pick<
+    AgentOptions,
+    "rooms" | "stores" | "objects" | "network" | "fetchSeed" | "migrating" | "now" | "wait"
+  >,
   storage: StorageContext & Pick<StepContext, "lookAtVolume" | "lookAtDisk">,
 ): StepContext => {
-  const { rooms, network, objects, fetchSeed, now, wait } = options;
+  const { rooms, network, objects, fetchSeed, migrating, now, wait } = options;
   options.stores.machines.onChange(({ before, after }) => {
     if (after === undefined && before !== undefined) network.forget(before.metadata.uid);
   });
@@ -16,6 +19,7 @@ export const createStepContext = (
     ...storage,
     volumeObjects: objects.volumes,
     fetchSeed,
+    migrating,
     now,
     wait,
     syncNetwork: () => network.sync(),

@@ -15,6 +15,7 @@ import { both } from "./host/both.ts";
 import { changeGuest } from "./keep-guest.ts";
 import type { Step } from "./lifecycle.ts";
 import type { Links, Tap } from "./links/index.ts";
+import type { MigrationHold } from "./migrations/index.ts";
 import type { StepOutcome } from "./machine-status.ts";
 import type { Probes } from "./probes/index.ts";
 import { type FetchSeed, SeedUnavailableError } from "./seed-source.ts";
@@ -41,6 +42,8 @@ export interface StepContext extends StorageContext {
   readonly removeFromNetwork: (vmUid: string) => Promise<void>;
   /** As probed by running a guest. */
   readonly acceleration: () => Promise<Acceleration>;
+  /** What a migration of the machine forbids. */
+  readonly migrating: (vmUid: string) => MigrationHold | undefined;
   readonly now: () => Date;
   /** Resolves after so many ms. */
   readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -60,7 +63,7 @@ type Executor = (target: StepTarget, context: StepContext, options: StepOptions)
 const done: StepOutcome = { kind: "done" };
 
 /** What is in Secrets is read once: the guest's first boot is the only one that reads it. */
-const ensureSeed = async (
+export const ensureSeed = async (
   target: PlacedMachine,
   { cloudInit, fetchSeed }: StepContext,
   options: StepOptions,

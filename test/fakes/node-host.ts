@@ -16,6 +16,7 @@ import { createGuestRequests, type GuestRequests } from "../../src/node-agent/gu
 import { createLifecycleMetrics } from "../../src/node-agent/lifecycle-metrics.ts";
 import { tapName } from "../../src/node-agent/links/index.ts";
 import { createAgentMetrics } from "../../src/node-agent/metrics.ts";
+import type { MigrationHold } from "../../src/node-agent/migrations/index.ts";
 import type { GuestFindings } from "../../src/node-agent/probes/index.ts";
 import { alreadySaid, type MachineView, ownMachineStatus } from "../../src/node-agent/report.ts";
 import { ownRestoreStatus, type RestoreStatusApply } from "../../src/node-agent/restore-status.ts";
@@ -116,7 +117,7 @@ export class FakeNode {
       shutdown: (vmUid) => this.#effect(() => (this.deaf ? undefined : this.end(vmUid, "GuestShutdown"))),
       destroy: (vmUid) => this.#effect(() => this.end(vmUid, "Stopped")),
       remove: (vmUid) => this.#effect(() => void this.domains.delete(vmUid)),
-      describeArriving: async () => "<domain/>",
+      describeArriving: async (want) => ({ xml: "<domain/>", hardware: hardwareOf(want) }),
       askAgent: async () => "{}",
       readConsoleLog: async () => new Uint8Array(),
       trimConsoleLogs: async () => {},
@@ -254,6 +255,7 @@ export class FakeNode {
       rooms: this.rooms,
       network: this.newNetwork(),
       fetchSeed: this.fetchSeed,
+      migrating: () => this.migrating,
       events: { event: () => {}, flush: async () => {} },
       logger: silentLogger,
       metrics,
@@ -272,6 +274,9 @@ export class FakeNode {
     };
     return { ...createContexts(options, lookers, requests), requests };
   }
+
+  /** What a migration of the machine forbids. */
+  migrating: MigrationHold | undefined;
 
   /** How the API server answers when it is asked for a machine's seed. */
   fetchSeed: FetchSeed = () => this.#effect(() => ({}));

@@ -195,6 +195,31 @@ describe("a size", () => {
   });
 });
 
+describe("a machine that moves", () => {
+  test("keeps its hardware and its layers as they are, and gets the rest afterwards", async () => {
+    const world = new DiskWorld();
+    world.resize({ maxVcpus: 4 });
+    await world.settle();
+    world.takeSnapshot();
+    await world.settle();
+    world.node.migrating = "power";
+    world.resize({ vcpus: 2 });
+    world.deleteSnapshot();
+    for (let round = 0; round < 5; round += 1) await world.settleOnce();
+    expect(machineOf(world)).toMatchObject({ ready: "True", reason: "Running" });
+    expect(world.node.guest?.vcpus).toBe(1);
+    expect(world.node.volumes.layersOf(vmUid)).toEqual(["base", snapshotUid]);
+    world.node.migrating = "shape";
+    await world.settleOnce();
+    expect(machineOf(world)).toMatchObject({ ready: "False", reason: "Migrating" });
+    world.node.migrating = undefined;
+    await world.settle();
+    expect(world.node.guest?.vcpus).toBe(2);
+    expect(world.node.volumes.layersOf(vmUid)).toEqual([snapshotUid]);
+    expect(machineOf(world)).toMatchObject({ ready: "True", reason: "Running" });
+  });
+});
+
 describe("a pause", () => {
   test("is made, survives an agent's restart, and ends when that is asked for", async () => {
     const world = new DiskWorld();

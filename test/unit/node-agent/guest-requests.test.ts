@@ -118,6 +118,22 @@ const requestCases: readonly (readonly [string, Case])[] = [
     { strategy: "Always", guest: askedAndOff, domain: off("Stopped"), deleting: true, step: "release" },
   ],
   [
+    "a machine that moves is not stopped",
+    { strategy: "Halted", guest: running, domain: on, migrating: "power", step: "hold" },
+  ],
+  [
+    "a machine that moves is not started",
+    { strategy: "Always", guest: ended("Stopped", 1), domain: off(), migrating: "power", step: "hold" },
+  ],
+  [
+    "a deleted machine that moves is not released yet",
+    { strategy: "Always", domain: off(), deleting: true, migrating: "power", step: "hold" },
+  ],
+  [
+    "a machine whose move is only prepared is stopped all the same",
+    { strategy: "Halted", guest: running, domain: on, migrating: "shape", step: "press-power-button" },
+  ],
+  [
     "a machine that is being restored is not started",
     { strategy: "Always", guest: ended("Stopped", 1), domain: off(), restoring: "Running", step: "hold" },
   ],
@@ -177,6 +193,7 @@ describe("what is asked of a guest", () => {
           release: ["press-power-button", "unpause"],
           completed: [],
           restore: [],
+          migrate: [],
         };
         expect(allowed[decision.goal.kind]).toContain(decision.step.kind);
         expect(decision.goal.kind === "run" || decision.guest.pauseRequested === undefined).toBe(true);

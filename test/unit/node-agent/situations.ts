@@ -42,6 +42,7 @@ export interface Case {
   readonly grace?: number;
   readonly request?: GuestRequest;
   readonly restoring?: RestorePowerState;
+  readonly migrating?: "shape" | "power";
   readonly step: string;
 }
 
@@ -53,6 +54,6 @@ export const machineOf = ({ strategy, guest: before, deleting, grace }: Case): V
   });
 
 export const decideCase = (given: Case) => {
-  const { domain, request, restoring } = given;
-  return decide({ machine: machineOf(given), domain, request, restoring, now }, nodeName);
+  const { domain, request, restoring, migrating } = given;
+  return decide({ machine: machineOf(given), domain, request, restoring, migrating, now }, nodeName);
 };
