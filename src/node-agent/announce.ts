@@ -36,6 +36,7 @@ const warnings: ReadonlySet<string> = new Set([
   "NoSpace",
   "AttachFailed",
   "DetachPending",
+  "DataMissing",
   "SeedUnavailable",
 ]);
 

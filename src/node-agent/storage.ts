@@ -33,6 +33,8 @@ export interface WantedDisk {
   readonly ref: DiskRef;
   readonly sizeMiB: number;
   readonly origin: DiskOrigin;
+  /** Whether its object says that it was there before: it is never made twice. */
+  readonly wasMade: boolean;
 }
 
 /** Where a disk stands. */
@@ -49,12 +51,14 @@ export const wantedRootDisk = (target: PlacedMachine): WantedDisk => ({
   ref: rootDiskOf(target),
   sizeMiB: target.allocation.flavor.diskMiB,
   origin: originOf(target.allocation),
+  wasMade: target.machine.status?.guest?.startedAt !== undefined,
 });
 
 export const wantedVolumeDisk = (volume: Volume): WantedDisk => ({
   ref: volumeDiskOf(volume),
   sizeMiB: volumeSizeMiB(volume),
   origin: originOf(volume.status?.allocation ?? {}),
+  wasMade: volume.status?.sizeMiB !== undefined,
 });
 
 /** UID of the disk that was frozen only for the copy that this one began as: when it is made, that may be merged. */
@@ -117,6 +121,16 @@ const isSource = (source: DiskSource | MissingStorage): source is DiskSource =>
 const isCopy = (want: WantedDisk): want is WantedDisk & { readonly origin: { readonly kind: "copy" } } =>
   want.origin.kind === "copy";
 
+const MISSING_RETRY_MS = 30_000;
+
+/** An empty disk in the place of one that a guest has written to would look like the loss of its data, and become it. */
+const dataMissing = ({ ref }: WantedDisk): StoredDisk => ({
+  kind: "failed",
+  reason: "DataMissing",
+  message: `The data of ${ref.kind} ${ref.uid} were in pool ${ref.pool} and are not there now. Is its file system mounted?`,
+  retryAfterMs: MISSING_RETRY_MS,
+});
+
 /**
  * Makes the disk, or finds it. Never waits for a download or a copy. A disk
  * that exists is never made again, and needs nothing of its origin but the
@@ -131,6 +145,7 @@ export const ensureDisk = async (
   const ensure = async (source: DiskSource): Promise<StoredDisk> =>
     outcomeOf(await context.volumes.disks.ensure({ ref, sizeMiB, source }, options), "The disk");
   const exists = (await context.volumes.disks.find(ref, options)) !== undefined;
+  if (!exists && want.wasMade) return dataMissing(want);
   const needsImage = origin.kind === "image" && (!exists || ref.pool === LOCAL_POOL);
   if (needsImage) {
     return withImage(origin.image, (image) => ensure({ kind: "image", image }), context, options);

@@ -129,6 +129,22 @@ describe("a Volume", () => {
     expect(world.node.volumes.disks.has(dataUid)).toBe(true);
   });
 
+  test("whose data have vanished is not made anew, since they may come back", async () => {
+    const world = await attached();
+    world.setStrategy("Halted");
+    await world.settle();
+    const disks = new Map(world.node.volumes.disks);
+    world.node.volumes.disks.clear();
+    world.setStrategy("Always");
+    for (let round = 0; round < 3; round += 1) await world.settleOnce();
+    expect(world.node.volumes.disks.size).toBe(0);
+    expect(machineOf(world)).toMatchObject({ ready: "False", reason: "DataMissing" });
+    expect(readyOf(world.volume)).toMatchObject({ reason: "DataMissing" });
+    for (const [uid, disk] of disks) world.node.volumes.disks.set(uid, disk);
+    await world.settle();
+    expect(machineOf(world)).toMatchObject({ ready: "True", volumes: ["data Attached"] });
+  });
+
   test("comes and goes wherever the agent is killed", async () => {
     await killedAnywhere(async (world) => {
       await world.settle();
