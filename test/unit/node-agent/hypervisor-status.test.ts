@@ -75,6 +75,23 @@ describe("hypervisorStatus", () => {
     expect(statusOf({}).capacity).toEqual({ cpus: 4, memoryMiB: 7680, diskMiB: 100_000 });
   });
 
+  test("free space is told anew when it has changed by a hundredth of the pool", () => {
+    const pool = { name: "local", shared: false, wipe: "None", capacityMiB: 10_000 } as const;
+    const told = (availableMiB: number, before?: Hypervisor["status"]) =>
+      statusOf({ storagePools: [{ ...pool, availableMiB }] }, before);
+    const said = hypervisorWith(told(5_000)).status;
+    expect(told(4_901, said).storagePools).toEqual([{ ...pool, availableMiB: 5_000 }]);
+    expect(told(4_900, said).storagePools).toEqual([{ ...pool, availableMiB: 4_900 }]);
+  });
+
+  test("an image counts as being made until it is in the cache", () => {
+    const uid = "b1e6e7de-2bb4-4a39-8c0f-0f7f4ad9c702";
+    const making = { exports: [{ uid, state: "Fetching", message: "50 %" }] } as const;
+    expect(statusOf(making).images).toEqual([{ uid, state: "Fetching", message: "50 %" }]);
+    const ready = { ...making, images: [{ uid, state: "Ready" }] } as const;
+    expect(statusOf(ready).images).toEqual([{ uid, state: "Ready" }]);
+  });
+
   test("saying the same again is recognised", () => {
     const said = statusOf({});
     const stored = hypervisorWith(said).status;
