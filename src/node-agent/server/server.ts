@@ -56,6 +56,8 @@ export interface PeerServer {
 }
 
 const RETRY_MS = 5_000;
+/** How often it is looked whether the node still has that address, in ms. */
+const LOOK_MS = 10_000;
 /** How long a path may have been silent before the kernel asks whether the other end lives. */
 const KEEP_ALIVE_MS = 30_000;
 
@@ -82,7 +84,14 @@ export const createPeerServer = (options: PeerServerOptions): PeerServer => {
       await once(server, "listening", { signal });
       setEndpoint(formatEndpoint(address.host, (server.address() as AddressInfo).port));
       logger.info({ endpoint }, "serving the api-server and other nodes");
-      await once(server, "close");
+      const watch = linkAbort(signal);
+      await Promise.race([
+        once(server, "close"),
+        untilMoved(() => (options.address() ?? address).host !== address.host, clock, watch.signal),
+      ]).finally(() => {
+        watch.abort();
+        watch.unlink();
+      });
     } finally {
       unsubscribe();
       setEndpoint(undefined);
@@ -110,6 +119,14 @@ export const createPeerServer = (options: PeerServerOptions): PeerServer => {
       }
     },
   };
+};
+
+/** Resolves when the node has another address: then it is to listen there. Open streams go on. */
+const untilMoved = async (hasMoved: () => boolean, clock: Clock, signal: AbortSignal): Promise<void> => {
+  while (!hasMoved()) {
+    await sleep(clock, LOOK_MS, signal).catch(() => {});
+    if (signal.aborted) return;
+  }
 };
 
 export const formatEndpoint = (host: string, port: number): string =>

@@ -22,6 +22,7 @@ import {
 } from "../../../../src/pki/index.ts";
 import { fixedCredentials, materialFor, testAuthority } from "../../../fakes/peer-material.ts";
 import { createRecordingLogger } from "../../../fakes/recording-logger.ts";
+import { travellingClock, type TravellingClock } from "../../../fakes/travelling-clock.ts";
 import { waitFor } from "../../../testbed/wait.ts";
 
 const authority = testAuthority();
@@ -30,6 +31,9 @@ const OTHER: PeerIdentity = { kind: "node-agent", nodeName: "node-2" };
 const API_SERVER: PeerIdentity = { kind: "api-server" };
 
 let server: PeerServer;
+let clock: TravellingClock;
+/** The node's address. */
+let host: string;
 let credentials: ReturnType<typeof fixedCredentials>;
 let stop: () => Promise<void>;
 let logger: ReturnType<typeof createRecordingLogger>;
@@ -111,9 +115,12 @@ const routes: readonly Route[] = [
 beforeEach(async () => {
   credentials = fixedCredentials(materialFor(NODE, authority));
   logger = createRecordingLogger();
+  clock = travellingClock();
+  host = "127.0.0.1";
   server = createPeerServer({
     credentials,
-    address: () => ({ host: "127.0.0.1", port: 0 }),
+    address: () => ({ host, port: 0 }),
+    clock,
     routes,
     logger,
     metrics: createServerMetrics(createMetrics()),
@@ -289,6 +296,21 @@ test("a renewed certificate holds for the next connection, and the open ones sta
   response.resume();
   expect(response.statusCode).toBe(200);
   expect(await why(as(OTHER).request(here(), { path: "/v1/layers/a", signal }))).toMatch(/PeerUnreachable/);
+  stream.end("still here");
+  expect(await text(stream)).toBe("still here");
+});
+
+test("when the node has another address the server listens there, and open streams go on", async () => {
+  const stream = await as(OTHER).upgrade(here(), { path: "/v1/streams/a", signal });
+  const before = server.endpoint();
+  host = "127.0.0.2";
+  await waitFor("another endpoint", () => {
+    clock.travel(10_000);
+    return server.endpoint()?.startsWith("127.0.0.2:") === true;
+  });
+  const response = await as(OTHER).request(here(), { path: "/v1/layers/a", signal });
+  response.destroy();
+  expect([before, response.statusCode]).toEqual([expect.stringMatching(/^127\.0\.0\.1:/), 200]);
   stream.end("still here");
   expect(await text(stream)).toBe("still here");
 });
