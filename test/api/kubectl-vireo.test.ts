@@ -160,16 +160,9 @@ describe("new objects", () => {
     });
     expect(await vireo("restore", "web", "before", "--no-wait")).toMatchObject({ exitCode: 0 });
     expect(await vireo("clone", "web", "twin", "--no-wait")).toMatchObject({ exitCode: 0 });
-    const moving = await vireo(
-      "migrate",
-      "web",
-      "--node",
-      "node-b",
-      "--max-downtime",
-      "100",
-      "--no-wait",
-      "-o",
-      "json",
+    const moving = await plugin.run(
+      inNamespace("migrate web --node node-b --max-downtime 100 --no-wait --output json".split(" ")),
+      { kubeconfig: stage.cluster.controlPlane.kubeconfig },
     );
     expect(JSON.parse(moving.out)).toMatchObject({
       kind: "VirtualMachineMigration",
