@@ -172,8 +172,11 @@ test("two controllers that both believe to lead", async () => {
 test.each(["before", "after"] as const)("a controller that dies %s each of its writes", async (when) => {
   const world = new AbortController();
   const mortal = startMortal(when, world.signal);
-  await live();
-  world.abort();
-  await mortal;
+  try {
+    await live();
+  } finally {
+    world.abort();
+    await mortal;
+  }
   expect(violations).toEqual([]);
 });
