@@ -6,6 +6,7 @@ import type { Readable, Writable } from "node:stream";
 
 import { z } from "zod";
 
+import { DIES_WITH_PARENT } from "./daemon.ts";
 import { programEnvironment } from "./programs.ts";
 import { waitFor } from "./wait.ts";
 
@@ -47,9 +48,12 @@ type Send = (method: string, params?: object, sessionId?: string) => Promise<Rec
 /** Opens an address. Needs the Debian package chromium; the profile goes with the page. */
 export const openInChromium = async (url: string): Promise<ChromiumPage> => {
   const profile = await mkdtemp(join(tmpdir(), "vireo-chromium-"));
+  const [program, ...how] = DIES_WITH_PARENT;
   const child = spawn(
-    "chromium",
+    program,
     [
+      ...how,
+      "chromium",
       "--headless=new",
       // Tests run as root, where the sandbox of user namespaces is not to be had.
       "--no-sandbox",

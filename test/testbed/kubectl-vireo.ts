@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 
 import { bundlePlugin } from "../../scripts/plugin.ts";
+import { DIES_WITH_PARENT } from "./daemon.ts";
 import { programEnvironment } from "./programs.ts";
 import { HopelessError, waitFor } from "./wait.ts";
 
@@ -42,6 +43,7 @@ export interface Plugin {
   readonly file: string;
   start(args: readonly string[], options: PluginOptions): PluginProcess;
   run(args: readonly string[], options: PluginOptions): Promise<PluginResult>;
+  /** Ends what still runs of it, too. */
   remove(): Promise<void>;
 }
 
@@ -49,7 +51,13 @@ export const buildPlugin = async (): Promise<Plugin> => {
   const directory = await mkdtemp(join(tmpdir(), "vireo-plugin-"));
   const file = join(directory, "kubectl-vireo");
   await bundlePlugin(file);
-  const start: Plugin["start"] = (args, options) => startPlugin({ directory, file, args, options });
+  const running = new Set<PluginProcess>();
+  const start: Plugin["start"] = (args, options) => {
+    const process = startPlugin({ directory, file, args, options });
+    running.add(process);
+    void process.ended.catch(() => {}).then(() => running.delete(process));
+    return process;
+  };
   return {
     file,
     start,
@@ -58,7 +66,11 @@ export const buildPlugin = async (): Promise<Plugin> => {
       process.end();
       return process.ended;
     },
-    remove: () => rm(directory, { recursive: true, force: true }),
+    remove: async () => {
+      // A test that failed may have left some.
+      for (const process of running) process.signal("SIGKILL");
+      await rm(directory, { recursive: true, force: true });
+    },
   };
 };
 
@@ -73,8 +85,9 @@ const quoted = (word: string): string => `'${word.replaceAll("'", String.raw`'\'
 
 const startPlugin = ({ directory, file, args, options }: Start): PluginProcess => {
   const words = [file, ...args];
-  const [program = "", ...rest] =
-    options.terminal === true
+  const [program, ...rest] = [
+    ...DIES_WITH_PARENT,
+    ...(options.terminal === true
       ? [
           "script",
           "--quiet",
@@ -84,7 +97,8 @@ const startPlugin = ({ directory, file, args, options }: Start): PluginProcess =
           `exec ${words.map(quoted).join(" ")}`,
           "/dev/null",
         ]
-      : words;
+      : words),
+  ];
   const { KUBECONFIG: _, ...environment } = programEnvironment({
     // The node that runs the test is the one of the program's shebang.
     PATH: [directory, dirname(process.execPath), programEnvironment()["PATH"]].join(delimiter),
