@@ -136,7 +136,7 @@ const cpu = z.object({
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
     .optional()
     .describe(
-      "Model of the virtual processor in libvirt's words, for example EPYC or Skylake-Server; host-passthrough for that of the node, host-model for the nearest one that is known. Default: host-passthrough where guests run on the processor, the emulator's best elsewhere.",
+      "Model of the virtual processor in libvirt's words, for example EPYC or Skylake-Server; host-passthrough for that of the node, host-model for the nearest one that is known. Default: host-model where guests run on the processor, so that they can be migrated; the emulator's best elsewhere.",
     ),
   topology: z
     .object({
