@@ -30,7 +30,8 @@ import { reconcileVolume } from "./reconcile-volume.ts";
 import type { NodeRooms } from "./rooms.ts";
 import type { FetchSeed } from "./seed-source.ts";
 import { sweepRegularly } from "./sweep.ts";
-import { createUidLocks } from "./uid-locks.ts";
+import type { StepContext } from "./steps.ts";
+import { createUidLocks, type UidLocks } from "./uid-locks.ts";
 
 /**
  * The loop of the node agent. It makes this host equal to what is written for
@@ -71,6 +72,11 @@ export interface Agent {
   readonly requests: GuestRequests;
   /** Images that are being made of disks of this node. */
   readonly exports: ImageExports;
+  /** The rooms, for what works on machines beside this loop. */
+  readonly steps: StepContext;
+  readonly lookAtMachine: (uid: string) => void;
+  /** Runs the work while no pass goes over the machine or its disks. Not to be called from within such work. */
+  readonly holdMachine: <T>(uid: string, work: () => Promise<T>) => Promise<T>;
   /** Calls back when something of this node has changed that its report tells, and that no image and no libvirt tells. */
   onReportable(listener: () => void): () => void;
   /** Works until the signal is aborted. Starts nothing before the stores are in sync. */
@@ -82,7 +88,8 @@ const OTHER_WORKERS = 4;
 
 export const createAgent = (options: AgentOptions): Agent => {
   const { objects } = options;
-  const controllers: Controllers = createControllers(options, () => contexts);
+  const locks = createUidLocks();
+  const controllers: Controllers = createControllers(options, locks, () => contexts);
   const lookers: Lookers = {
     lookAtMachine: (uid) => controllers.machine.enqueue({ name: uid }),
     lookAtVolume: (uid) => controllers.volume.enqueue({ name: uid }),
@@ -99,6 +106,9 @@ export const createAgent = (options: AgentOptions): Agent => {
   return {
     requests,
     exports: contexts.imageMaker,
+    steps: contexts.steps,
+    lookAtMachine: lookers.lookAtMachine,
+    holdMachine: (uid, work) => locks.hold(locksOf(objects, () => contexts.volume.users).machine(uid), work),
     onReportable: (listener) => {
       reportables.add(listener);
       return () => reportables.delete(listener);
@@ -138,9 +148,8 @@ export const createAgent = (options: AgentOptions): Agent => {
 type Kind = "machine" | "volume" | "snapshot" | "restore" | "disk" | "image";
 type Controllers = Readonly<Record<Kind, Controller>>;
 
-const createControllers = (options: AgentOptions, contexts: () => Contexts): Controllers => {
+const createControllers = (options: AgentOptions, locks: UidLocks, contexts: () => Contexts): Controllers => {
   const { stores, objects, logger, metrics } = options;
-  const locks = createUidLocks();
   const lockUids = locksOf(objects, () => contexts().volume.users);
   const common = { backoff: { initialMs: 200, maxMs: 30_000 }, workers: OTHER_WORKERS, logger, metrics };
   const describe =
@@ -161,7 +170,7 @@ const createControllers = (options: AgentOptions, contexts: () => Contexts): Con
         { store: stores.machines, map: (change) => keys(uidsToLookAt(change, objects)) },
         { store: stores.volumes, map: (change) => keys(machinesOfVolume(change)) },
       ],
-      reads: [stores.snapshots, stores.restores],
+      reads: [stores.snapshots, stores.restores, stores.outgoing, stores.incoming],
       workers: options.workers,
       describe: describe("machines"),
     }),

@@ -18,6 +18,8 @@ export interface NetworkFacts {
   readonly nodeAddresses: readonly string[];
   /** Machines of this node, without those that are being removed. */
   readonly machines: readonly PlacedMachine[];
+  /** Machines on their way to this node, whose guests still run elsewhere: their rules are here before they come. */
+  readonly arriving?: readonly PlacedMachine[] | undefined;
   readonly networks: readonly Network[];
   readonly groups: readonly SecurityGroup[];
   readonly slices: readonly AddressSlice[];
@@ -75,8 +77,8 @@ const maskedCidr = (address: string, prefixLength: number): string => {
   return `${bytes.join(".")}/${prefixLength}`;
 };
 
-const interfacesOf = ({ machines }: NetworkFacts): readonly AllocatedInterface[] =>
-  machines.flatMap(({ allocation }) => allocation.interfaces);
+const interfacesOf = ({ machines, arriving = [] }: NetworkFacts): readonly AllocatedInterface[] =>
+  [...machines, ...arriving].flatMap(({ allocation }) => allocation.interfaces);
 
 /** All Networks by number, those that only machines of this node still know too. */
 export const networksByNumber = (facts: NetworkFacts): ReadonlyMap<number, KnownNetwork> => {

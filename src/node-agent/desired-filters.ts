@@ -87,8 +87,8 @@ const membersOf = (
   );
 };
 
-const guestsOf = ({ machines }: NetworkFacts, uids: GroupUids): readonly GuestFilter[] =>
-  machines.flatMap(({ machine, allocation }) =>
+const guestsOf = ({ machines, arriving = [] }: NetworkFacts, uids: GroupUids): readonly GuestFilter[] =>
+  [...machines, ...arriving].flatMap(({ machine, allocation }) =>
     allocation.interfaces.map((nic) => ({
       vmUid: machine.metadata.uid,
       namespace: machine.metadata.namespace ?? "",

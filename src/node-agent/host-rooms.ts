@@ -9,6 +9,7 @@ import {
   availableFeatures,
   createDomains,
   createLiveDomains,
+  domainName,
   type Domains,
   probeAcceleration,
 } from "./domains/index.ts";
@@ -22,6 +23,7 @@ import { hostInterfaces, readDefaultRoute } from "./host/interfaces.ts";
 import type { NodeFacts } from "./hypervisor-status.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { createLinks, isGuestDevice } from "./links/index.ts";
+import { createMigrations } from "./migrations/index.ts";
 import { once } from "./once.ts";
 import { createProbes, type Probes } from "./probes/index.ts";
 import type { NodeRooms } from "./rooms.ts";
@@ -119,6 +121,7 @@ export const openHost = async (options: HostOptions): Promise<Host> => {
     links: createLinks({ run: runCommand }),
     domains,
     live: createLiveDomains({ libvirt }),
+    migrations: createMigrations({ libvirt, stateDirectory, files, domainName }),
     probes: createGuestProbes(domains, logger, metrics),
     acceleration: acceleration.probe,
   };

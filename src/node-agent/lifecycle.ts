@@ -195,7 +195,10 @@ export const decide = (facts: MachineFacts, nodeName: string): Decision => {
     return { goal: { kind: "restore" }, ...next("hold", duringRestore(facts.restoring, seen)) };
   }
   if (facts.migrating === "power") {
-    return { goal: duringMigration(goalOf(machine, seen, on), on), ...next("hold", seen) };
+    // On one of the two nodes the guest is always missing, or stands still: that is no end of it, and no pause.
+    const guest = domain?.powerState === "Running" ? seen : (machine.status?.guest ?? seen);
+    const isRunning = isOn(guest);
+    return { goal: duringMigration(goalOf(machine, guest, isRunning), isRunning), ...next("hold", guest) };
   }
   const guest = record(facts.request, seen, now);
   const goal = goalOf(machine, guest, on);

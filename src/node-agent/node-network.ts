@@ -25,6 +25,8 @@ import type { MachineView } from "./report.ts";
 export interface NodeNetworkOptions {
   readonly nodeName: string;
   readonly machines: Pick<MachineView, "get" | "list">;
+  /** Machines that are on their way here. */
+  readonly arriving?: () => readonly VirtualMachine[];
   readonly stores: ClusterStores;
   readonly links: Pick<Links, "syncNetworks">;
   readonly filters: Pick<Filters, "sync">;
@@ -110,6 +112,9 @@ const factsOf = (options: NodeNetworkOptions, removed: ReadonlySet<string>): Net
     machines: options.machines
       .list()
       .filter(isHere)
+      .flatMap((machine) => placed(machine) ?? []),
+    arriving: (options.arriving?.() ?? [])
+      .filter(({ metadata }) => options.machines.get(metadata.uid) === undefined)
       .flatMap((machine) => placed(machine) ?? []),
     networks: stores.networks.list(),
     groups: stores.securityGroups.list(),

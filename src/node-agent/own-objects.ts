@@ -6,6 +6,7 @@ import { type VirtualMachineRestore, virtualMachineRestores } from "../api/virtu
 import { type VirtualMachineSnapshot, virtualMachineSnapshots } from "../api/virtual-machine-snapshot.ts";
 import { type Volume, volumes } from "../api/volume.ts";
 import { createStore, type KubeClient, type Logger, type Metrics, type Store } from "../kube/index.ts";
+import { createMigrationStores, type MigrationStores } from "./migration-objects.ts";
 import { createObjectView, type ObjectView } from "./object-view.ts";
 import type { RestoreView } from "./reconcile-restore.ts";
 import type { SnapshotView } from "./reconcile-snapshot.ts";
@@ -23,6 +24,9 @@ export interface OwnStores {
   readonly restores: Store<VirtualMachineRestore>;
   /** Images that this node makes of disks. */
   readonly images: Store<Image>;
+  /** Migrations that this node is an end of. */
+  readonly outgoing: MigrationStores["outgoing"];
+  readonly incoming: MigrationStores["incoming"];
 }
 
 /** The same, by UID, with what this process wrote itself. */
@@ -55,6 +59,7 @@ export const createOwnStores = ({ nodeName, ...common }: OwnObjectsOptions): Own
     snapshots: storeOf(virtualMachineSnapshots),
     restores: storeOf(virtualMachineRestores),
     images: storeOf(images, "status.origin.nodeName"),
+    ...createMigrationStores({ nodeName, ...common }),
   };
 };
 

@@ -47,7 +47,13 @@ import {
   createNetworkMetrics,
   registerDropMetrics,
 } from "./metrics.ts";
+import { createArrivals, type Arrivals } from "./arrivals.ts";
+import { createMigrationAgent } from "./migration-agent.ts";
+import { createMigrationHolds } from "./migration-holds.ts";
+import { createMigrationView } from "./migration-objects.ts";
+import { createMigrationPeers } from "./migration-peers.ts";
 import { createNodeNetwork } from "./node-network.ts";
+import type { Route } from "./server/index.ts";
 import { createPeerImages } from "./peer-images.ts";
 import { createOwnObjects, createOwnStores, type OwnObjects, type OwnStores } from "./own-objects.ts";
 import { createSeedSource } from "./seed-source.ts";
@@ -103,8 +109,7 @@ export const runNodeAgent = async (
   });
   const peerImages = createPeerImages({
     peers: server.peers,
-    endpointOf: async (name, options) =>
-      (await client.get(hypervisors, { name }, options))?.status?.agentEndpoint,
+    endpointOf: endpointOfNode(client),
   });
   host = await openHost({ config, libvirt, logger, metrics: agentMetrics, peerImages, signal });
   const own = followOwn({ config, logger, metrics, client }, signal);
@@ -235,13 +240,14 @@ const createReport = (
 const createNetwork = (
   { config, logger, metrics, host, objects, floatingObjects }: Parts,
   cluster: ReturnType<typeof createClusterStores>,
-  enforced: Reportable["enforced"],
+  { enforced, arrivals }: Pick<Reportable, "enforced"> & { readonly arrivals: Arrivals },
   signal: AbortSignal,
 ) =>
   createNodeNetwork(
     {
       nodeName: config.nodeName,
       machines: objects.machines,
+      arriving: () => arrivals.list(),
       stores: cluster,
       links: host.rooms.links,
       filters: host.filters,
@@ -258,7 +264,11 @@ const createNetwork = (
   );
 
 /** The server that the api-server and other nodes reach this one by. */
-const serverTasks = ({ host, objects, stores, server }: Parts, { requests }: Reportable["agent"]) => {
+const serverTasks = (
+  { host, objects, stores, server }: Parts,
+  { requests }: Reportable["agent"],
+  routes: readonly Route[],
+) => {
   const consoles = createConsoles();
   stores.machines.onChange(({ before, after }) => {
     if (after === undefined && before !== undefined) consoles.release(before.metadata.uid);
@@ -273,9 +283,28 @@ const serverTasks = ({ host, objects, stores, server }: Parts, { requests }: Rep
       consoles,
       openGuestPort: createOpenGuestPort(startProgram),
     }),
-    routes: imageRoutes({ images, files: host.files }),
+    routes: [...imageRoutes({ images, files: host.files }), ...routes],
   });
 };
+
+/** Migrations that this node is an end of. */
+const followMigrations = ({ config, client, host, stores, server }: Parts) => {
+  const { nodeName } = config;
+  const migrations = createMigrationView(stores, { nodeName, client, now });
+  const hasSession = (uid: string): boolean => host.rooms.migrations.outgoing(uid) !== undefined;
+  return {
+    migrations,
+    arrivals: createArrivals(),
+    holds: createMigrationHolds(nodeName, () => migrations.list(), hasSession),
+    peers: createMigrationPeers({ peers: server.peers, endpointOf: endpointOfNode(client) }),
+  };
+};
+
+/** Where the agent of a node serves others. */
+const endpointOfNode =
+  (client: KubeClient) =>
+  async (name: string, options: { readonly signal: AbortSignal }): Promise<string | undefined> =>
+    (await client.get(hypervisors, { name }, options))?.status?.agentEndpoint;
 
 const tasksOf = (parts: Parts, signal: AbortSignal) => {
   const { config, logger, metrics, agentMetrics, client, host, stores, objects } = parts;
@@ -292,25 +321,35 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
   agentMetrics.follow(() => objects.machines.list());
   const cluster = createClusterStores({ client, logger, metrics });
   const enforced = createEnforcedGroups(() => ownHypervisor.get({ name: nodeName }), now);
-  const network = createNetwork(parts, cluster, enforced, signal);
+  const moves = followMigrations(parts);
+  const network = createNetwork(parts, cluster, { enforced, arrivals: moves.arrivals }, signal);
   const agent = createAgent({
     ...parts,
     nodeName,
     rooms: host.rooms,
     network,
     fetchSeed: createSeedSource(parts.rawClient),
-    migrating: () => undefined,
+    migrating: (machineUid) => moves.holds.of(machineUid),
     lifecycleMetrics: createLifecycleMetrics(metrics),
     now,
     wait: (ms, waitSignal) => sleep(systemClock, ms, waitSignal),
     sweepMs: SWEEP_MS,
     workers: WORKERS,
   });
+  const migrations = createMigrationAgent({
+    ...parts,
+    ...moves,
+    nodeName,
+    room: host.rooms.migrations,
+    agent,
+    now,
+  });
   registerDropMetrics(metrics, () => host.filters.observeDrops({ signal }));
 
   return {
     ...storeTasks({ ...stores, hypervisor: ownHypervisor, ...cluster }),
-    ...serverTasks(parts, agent),
+    ...serverTasks(parts, agent, migrations.routes),
+    migrations: (taskSignal: AbortSignal) => migrations.run(taskSignal),
     "node-network": (taskSignal: AbortSignal) => network.run(taskSignal),
     heartbeat: (taskSignal: AbortSignal) => heartbeat.run(taskSignal),
     report: createReport(parts, ownHypervisor, { enforced, agent }),

@@ -3,6 +3,7 @@ import type { CloudInit } from "./cloud-init/index.ts";
 import type { Disks } from "./disks/index.ts";
 import type { Domains, LiveDomains } from "./domains/index.ts";
 import type { Links } from "./links/index.ts";
+import type { Migrations } from "./migrations/index.ts";
 import type { Probes } from "./probes/index.ts";
 import type { Volumes } from "./volumes/index.ts";
 
@@ -17,6 +18,7 @@ export interface NodeRooms {
   /** Changes to guests that are on. */
   readonly live: LiveDomains;
   readonly probes: Probes;
+  readonly migrations: Migrations;
   /** As probed by running a guest. */
   readonly acceleration: () => Promise<Acceleration>;
 }

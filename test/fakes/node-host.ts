@@ -25,6 +25,7 @@ import type { FetchSeed } from "../../src/node-agent/seed-source.ts";
 import { ownSnapshotStatus, type SnapshotStatusApply } from "../../src/node-agent/snapshot-status.ts";
 import { ownVolumeStatus, type VolumeStatusApply } from "../../src/node-agent/volume-status.ts";
 import { FakeObjects } from "./node-objects.ts";
+import { noMigrations } from "./node-migrations.ts";
 import { FakeVolumes } from "./node-volumes.ts";
 
 /** The process died here: nothing after this line was executed. */
@@ -67,6 +68,7 @@ export class FakeNode {
   failStart: string | undefined;
 
   readonly rooms: NodeRooms = {
+    migrations: noMigrations,
     images: {
       useImage: async ({ uid }, work) => {
         const image = { uid, path: "/image", checksum: "", format: "qcow2", virtualSizeBytes: 0 } as const;
@@ -239,6 +241,8 @@ export class FakeNode {
         snapshots: store,
         restores: store,
         images: store,
+        outgoing: store,
+        incoming: store,
       } as unknown as AgentOptions["stores"],
       objects: {
         machines: this.view,

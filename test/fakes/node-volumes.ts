@@ -77,6 +77,7 @@ export class FakeVolumes {
       },
       open: async () => undefined,
       receive: async () => ({ kind: "working", progressPercent: 0 }),
+      drop: async () => {},
       accept: async () => {},
     },
     disks: {

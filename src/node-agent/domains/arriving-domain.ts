@@ -1,8 +1,9 @@
 import { domainXml, type HostParts } from "./domain-xml/index.ts";
 import { element, find, findAll, parseXml, serialize, type XmlElement } from "./domain-xml/xml.ts";
+import { hardwareOf } from "./hardware.ts";
 import { knownElements } from "./known-elements.ts";
 import { withPartsOf } from "./saved-domain.ts";
-import { type Domain, DomainRefusedError } from "./types.ts";
+import { type Domain, DomainRefusedError, type ObservedHardware } from "./types.ts";
 
 /**
  * The description of a guest that arrives from another node. Everything of this
@@ -11,6 +12,11 @@ import { type Domain, DomainRefusedError } from "./types.ts";
  * it is: see known-elements.ts. libvirt of the source compares the two and
  * refuses a guest that would see a difference. Pure.
  */
+
+export interface ArrivingDomain {
+  readonly xml: string;
+  readonly hardware: ObservedHardware;
+}
 
 /** Only a machine type of the family that this node would choose itself. */
 const MACHINE = /^pc-q35-[0-9]+\.[0-9]+$/;
@@ -58,7 +64,7 @@ const withOwnRng = (devices: XmlElement, own: XmlElement): XmlElement => {
 };
 
 /** Throws DomainRefusedError when the machine lacks something that the running guest has. */
-export const arrivingXml = (runningXml: string, want: Domain, host: HostParts): string => {
+export const arrivingDomain = (runningXml: string, want: Domain, host: HostParts): ArrivingDomain => {
   const running = parseXml(runningXml);
   const own = parseXml(domainXml(want, host));
   const identity = ["name", "uuid", "title"].flatMap((name) => find(own, name) ?? []);
@@ -67,14 +73,13 @@ export const arrivingXml = (runningXml: string, want: Domain, host: HostParts): 
   const rest = children.map((child) =>
     typeof child !== "string" && child.name === "devices" ? withOwnRng(child, own) : child,
   );
-  return serialize(
-    element(
-      "domain",
-      { type: own.attributes["type"] },
-      ...identity,
-      ...metadataOf(own, running),
-      osOf(own, running),
-      ...rest,
-    ),
+  const arriving = element(
+    "domain",
+    { type: own.attributes["type"] },
+    ...identity,
+    ...metadataOf(own, running),
+    osOf(own, running),
+    ...rest,
   );
+  return { xml: serialize(arriving), hardware: hardwareOf(arriving, want.vmUid) };
 };

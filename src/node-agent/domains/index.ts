@@ -1,14 +1,14 @@
 import type { DomainEventKind, DomainRef, LibvirtClient } from "../../libvirt/index.ts";
 import type { Files } from "../host/files.ts";
 import { createConsoleLogs } from "./console-logs.ts";
-import { arrivingXml } from "./arriving-domain.ts";
+import { arrivingDomain } from "./arriving-domain.ts";
 import { createDomainDriver } from "./driver.ts";
 import type { HostParts } from "./domain-xml/index.ts";
 import { hardwareOf } from "./hardware.ts";
 import { featuresFor } from "./host-features.ts";
 import { vmUidOf } from "./owner.ts";
 import { isOn, type Power } from "./power-state.ts";
-import type { Domain, ObservedDomain, SavedMemory } from "./types.ts";
+import type { Domain, ObservedDomain, ObservedHardware, SavedMemory } from "./types.ts";
 
 export { guestAnswers, probeAcceleration, type ProbeOptions } from "./acceleration.ts";
 export { availableFeatures } from "./host-features.ts";
@@ -46,7 +46,11 @@ export interface Domains {
    * The description of a guest that arrives from another node, where it runs as
    * `runningXml` says: on this node's files, taps and sockets.
    */
-  describeArriving(want: Domain, runningXml: string, options: DomainsCallOptions): Promise<string>;
+  describeArriving(
+    want: Domain,
+    runningXml: string,
+    options: DomainsCallOptions,
+  ): Promise<{ readonly xml: string; readonly hardware: ObservedHardware }>;
   /** Presses the power button (ACPI) and returns at once. A guest that is off, paused or going off is left alone. */
   shutdown(vmUid: string, options: DomainsCallOptions): Promise<void>;
   /** Cuts the power. Does nothing to a guest that is off. */
@@ -137,7 +141,7 @@ export const createDomains = (options: DomainsOptions): Domains => {
     restore: async (want, memory, { signal }) =>
       driver.restore(want, memory, await partsFor(want, { signal }), { signal }),
     describeArriving: async (want, runningXml, { signal }) =>
-      arrivingXml(runningXml, want, await partsFor(want, { signal })),
+      arrivingDomain(runningXml, want, await partsFor(want, { signal })),
     shutdown: (vmUid, { signal }) => driver.pressPowerButton(vmUid, { signal }),
     destroy: (vmUid, { signal }) => driver.cutPower(vmUid, { signal }),
     remove: async (vmUid, { signal }) => {

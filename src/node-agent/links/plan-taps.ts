@@ -4,7 +4,7 @@ import { ForeignDeviceError, ownedTaps, tapAlias, tapName } from "./owner.ts";
 import { deviceRule, ruleWords } from "./rules.ts";
 import { isTuned } from "./settings.ts";
 import { isPlain, type Plan, routeText, type Step, type TapConfiguration } from "./steps.ts";
-import type { ObservedDevice, ObservedLinks, Route } from "./types.ts";
+import type { Link, ObservedDevice, ObservedLinks, Route } from "./types.ts";
 
 /**
  * The same hardware address on every tap of every node: a guest that moves to
@@ -23,7 +23,7 @@ const isConfigured = (device: ObservedDevice, { alias, mtu, group }: TapConfigur
 
 /** A machine's tap in one Network, and the ways to the guest behind it. */
 export const planTap = (
-  vmUid: string,
+  { vmUid, isArriving = false }: Pick<Link, "vmUid" | "isArriving">,
   want: AllocatedInterface,
   observed: ObservedLinks,
   peersOf: PeersOf,
@@ -45,7 +45,7 @@ export const planTap = (
   const neighbours = configured ? observed.neighbours : [];
   connect.push(
     ...planNeighbours(device, want, neighbours),
-    ...planRoutes(device, want, observed, peersOf),
+    ...planRoutes(device, isArriving ? undefined : want, observed, peersOf),
     ...planRule(device, want.vni, observed),
   );
   return { make, tune: tuned ? [] : [{ kind: "tap", device }], forward: [], connect };
@@ -103,13 +103,15 @@ export const tapRoute = (vni: number, destination: string, device: string): Rout
   source: undefined,
 });
 
-/** The routes that lead to the guest, and no others over its tap in the tables that we know of. */
+/** The routes that lead to the guest, none when it is not here yet, and no others over its tap in the tables that we know of. */
 const planRoutes = (
   device: string,
-  want: AllocatedInterface,
+  want: AllocatedInterface | undefined,
   observed: ObservedLinks,
   peersOf: PeersOf,
 ): Step[] => {
+  const own = observed.routes.filter((route) => route.device === device);
+  if (want === undefined) return own.map((route): Step => ({ kind: "remove-route", route }));
   const peers = peersOf(want.vni);
   const addresses = addressesOf(want).filter(
     (address) => address === want.address || !isHeldByAnother(address, device, want.vni, observed),
@@ -120,7 +122,6 @@ const planRoutes = (
       .map((address) => tapRoute(vni, address, device)),
   );
   const wantedTexts = new Set(wanted.map(routeText));
-  const own = observed.routes.filter((route) => route.device === device);
   const present = new Set(own.filter(isPlain).map(routeText));
   const surplus = own.filter(
     (route) =>

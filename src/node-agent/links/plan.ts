@@ -100,7 +100,7 @@ export const planEnsure = (want: Link, observed: ObservedLinks, peersOf: PeersOf
     ),
     planNode(observed),
     planGateways(gateways, observed),
-    ...want.interfaces.map((link) => planTap(want.vmUid, link, observed, peersOf)),
+    ...want.interfaces.map((link) => planTap(want, link, observed, peersOf)),
   );
 };
 

@@ -7,6 +7,11 @@ export { tapName } from "./owner.ts";
 export interface Link {
   readonly vmUid: string;
   readonly interfaces: readonly AllocatedInterface[];
+  /**
+   * Whether its guest is on its way from another node, and still runs there: no
+   * way leads to its taps then. Default false.
+   */
+  readonly isArriving?: boolean;
 }
 
 /** The host's end of a guest's interface. */

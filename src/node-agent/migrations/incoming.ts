@@ -70,9 +70,7 @@ class Incoming implements IncomingSession {
     requireWithoutDefinition(cookie);
     const connection = await this.#options.libvirt.openDedicated({ signal });
     this.#connection = connection;
-    void connection.ended.then(() => {
-      this.#isLost = true;
-    });
+    void this.#notice(connection);
     const way = await makeWay(this.#arrival.migrationUid, this.#options);
     this.#way = way;
     const { xml } = this.#arrival;
@@ -83,6 +81,11 @@ class Incoming implements IncomingSession {
       signal,
     });
     return prepared.cookie;
+  }
+
+  async #notice({ ended }: LibvirtConnection): Promise<void> {
+    await ended;
+    this.#isLost = true;
   }
 
   open(channel: Channel, { signal }: Options): Promise<Duplex> {

@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   DomainJobType,
   DomainMigrateFlags,
@@ -193,23 +194,25 @@ class Outgoing implements OutgoingSession {
 
   /** Tells how far it is until it is over. */
   async #follow<T>(performing: Promise<T>, connection: LibvirtConnection, ref: DomainRef): Promise<T> {
+    const over = new AbortController();
+    const telling = this.#tellUntil(over.signal, connection, ref);
+    try {
+      return await performing;
+    } finally {
+      over.abort();
+      await telling;
+    }
+  }
+
+  async #tellUntil(over: AbortSignal, connection: LibvirtConnection, ref: DomainRef): Promise<void> {
     const { maxDowntimeMilliseconds } = this.#departure;
-    let isOver = false;
     let isLimited = false;
-    const over = performing.then(
-      () => {
-        isOver = true;
-      },
-      () => {
-        isOver = true;
-      },
-    );
-    while (!isOver) {
-      const timer = Promise.withResolvers<void>();
-      const handle = setTimeout(timer.resolve, PROGRESS_MS);
-      await Promise.race([over, timer.promise]);
-      clearTimeout(handle);
-      if (isOver) break;
+    for (;;) {
+      const isOver = await sleep(PROGRESS_MS, true, { signal: over }).then(
+        () => false,
+        () => true,
+      );
+      if (isOver) return;
       if (!isLimited) {
         // Refused before QEMU has begun.
         const limit = connection.setMigrationMaxDowntime(ref, BigInt(maxDowntimeMilliseconds));
@@ -220,7 +223,6 @@ class Outgoing implements OutgoingSession {
       }
       await this.#tell(connection, ref).catch(() => {});
     }
-    return performing;
   }
 
   async #tell(connection: LibvirtConnection, ref: DomainRef): Promise<void> {

@@ -8,6 +8,7 @@ import { type DiskRecord, diskRecord, layerFile, memoryFile } from "./record.ts"
 import { alone, diskKey, inTurn, reading, type Room } from "./room.ts";
 import { settleWhileOff } from "./settle.ts";
 import type { DiskChain, DiskRef, Unfinished, VolumeOptions } from "./types.ts";
+import { wipeAndDelete } from "./wipe.ts";
 
 /** A disk as it is sent to another node: its record, and the files that the record speaks of. */
 export const diskManifest = z.object({
@@ -59,6 +60,12 @@ export interface VolumeTransfers {
    * has brought is never touched.
    */
   receive(want: Reception, options: VolumeOptions): Promise<ReceptionOutcome>;
+  /**
+   * Nothing of the disk stays in this pool, whatever needs it: it is on another
+   * node. With `migrationUid` only what that migration has brought. Never in a
+   * pool that other nodes have too.
+   */
+  drop(ref: DiskRef, what: { readonly migrationUid?: string }, options: VolumeOptions): Promise<void>;
   /** The received disk is an ordinary one from now on. */
   accept(ref: DiskRef, options: VolumeOptions): Promise<void>;
 }
@@ -255,9 +262,26 @@ const receive =
       );
     });
 
+const drop = async (
+  room: Room,
+  ref: DiskRef,
+  { migrationUid }: { readonly migrationUid?: string },
+  signal: AbortSignal,
+): Promise<void> => {
+  const { directories, files, run } = room;
+  const { shared, wipe } = directories.pool(ref.pool);
+  if (shared || (await files.stat(directories.of(ref))) === undefined) return;
+  if (migrationUid !== undefined && (await markOf(room, ref)) !== migrationUid) return;
+  for (const name of await files.list(directories.of(ref)))
+    if (name.endsWith(".qcow2"))
+      await wipeAndDelete(join(directories.of(ref), name), { files, run, policy: wipe, signal });
+  await directories.remove(ref);
+};
+
 export const createTransfers = (room: Room): VolumeTransfers => ({
   describe: describe(room),
   open: open(room),
   receive: receive(room),
+  drop: (ref, what, { signal }) => alone(room, ref, () => drop(room, ref, what, signal)),
   accept: (ref) => alone(room, ref, () => room.files.remove(join(room.directories.of(ref), MARK))),
 });

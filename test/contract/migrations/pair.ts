@@ -265,7 +265,7 @@ export class Pair {
       describe: async (runningXml) => {
         const chain = await this.receive({ ref, migrationUid });
         const want = await this.wanted(this.target, vmUid, chain);
-        xml = await this.target.domains.describeArriving(want, runningXml, { signal });
+        ({ xml } = await this.target.domains.describeArriving(want, runningXml, { signal }));
         return xml;
       },
       prepare: async (cookie: MigrateCookie) => {

@@ -24,7 +24,7 @@ interface Stored {
 /** How far the source's own work is. */
 type Journey = "ask-to-prepare" | "perform" | "performing" | "ask-to-finish" | "waiting";
 
-const FINISHED: readonly MigrationPhase[] = ["Succeeded", "Failed", "Cancelled"];
+const FINISHED: ReadonlySet<MigrationPhase> = new Set(["Succeeded", "Failed", "Cancelled"]);
 
 export class World {
   stored: Stored = { phase: "Preparing", version: 1, isDeleted: false, targetReady: false };
@@ -50,7 +50,7 @@ export class World {
   }
 
   isQuiet(): boolean {
-    return FINISHED.includes(this.stored.phase);
+    return FINISHED.has(this.stored.phase);
   }
 
   readonly actions = {
