@@ -109,7 +109,8 @@ describe("what a manifest would change", () => {
 
   test("is awaited until the machine says that it is so", async () => {
     const process = start(["start", "web"]);
-    await process.untilErr(/waiting to be noticed/);
+    // What the controller says of it meanwhile is its own affair.
+    await process.untilErr(/VirtualMachine [^ ]+\/web: ./);
     const { metadata } = await read("web");
     const { generation } = metadata as { readonly generation: number };
     const ready = {
