@@ -23,6 +23,11 @@ for part in lib log cache; do
 done
 mount --bind "$directory/lib-vireo" /var/lib/vireo
 
+# libvirt looks the node's own name up at each start of a guest, and would wait
+# 10 s for a name server that is not there.
+{ cat /etc/hosts; echo "127.0.0.1 $name"; } >"$directory/hosts"
+mount --bind "$directory/hosts" /etc/hosts
+
 # A fresh sysfs shows this network namespace's devices and no cgroups.
 umount -R -l /sys
 mount -t sysfs sysfs /sys
