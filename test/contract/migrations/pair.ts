@@ -48,6 +48,8 @@ export interface End {
   /** The room of an agent that was started a moment ago, when `restartAgent` was called. */
   migrations: Migrations;
   restartAgent(): Promise<void>;
+  /** After its libvirtd was started again. */
+  reconnected(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -104,6 +106,9 @@ const startEnd = async (number: number, directory: string, image: string): Promi
       ofAgent = open();
       await ofAgent.whenConnected({ signal });
       end.migrations = roomOn(ofAgent);
+    },
+    reconnected: async () => {
+      await Promise.all([libvirt, ofAgent].map((client) => client.whenConnected({ signal })));
     },
     stop: async () => {
       await Promise.all([volumes.close(), libvirt.close(), ofAgent.close()]);

@@ -6,6 +6,7 @@ import { keyPairs } from "../../../src/api/key-pair.ts";
 import { networks } from "../../../src/api/network.ts";
 import { apiVersionOf, type Resource } from "../../../src/api/resource.ts";
 import { securityGroups } from "../../../src/api/security-group.ts";
+import { virtualMachineMigrations } from "../../../src/api/virtual-machine-migration.ts";
 import { virtualMachineRestores } from "../../../src/api/virtual-machine-restore.ts";
 import { virtualMachineSnapshots } from "../../../src/api/virtual-machine-snapshot.ts";
 import { virtualMachines } from "../../../src/api/virtual-machine.ts";
@@ -41,6 +42,8 @@ export const manifests = {
   volume: (name: string, spec: object = {}) => manifest(volumes, name, { size: "64Mi", ...spec }),
   snapshot: (name: string, virtualMachine: string, spec: object = {}) =>
     manifest(virtualMachineSnapshots, name, { virtualMachine, ...spec }),
+  migration: (name: string, virtualMachine: string, spec: object = {}) =>
+    manifest(virtualMachineMigrations, name, { virtualMachine, ...spec }),
   restore: (name: string, spec: object) => manifest(virtualMachineRestores, name, spec),
   /** Of what Stage.applyBasics makes. */
   machine: (name: string, spec: object = {}) =>
