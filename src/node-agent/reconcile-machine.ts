@@ -88,7 +88,7 @@ export const reconcileMachine = async (
   const decision = decideOn(target, { ...facts, request }, domain, options, context);
   await sayFirst(machine, decision, options, signal);
   // A guest that is about to begin or to end is another one afterwards.
-  if (decision.step.kind !== "keep") context.probes.forget(uid);
+  if (!goesOn(decision)) context.probes.forget(uid);
   const outcome = await takeStep(decision, { ...target, domain }, options, context, signal);
   const after = await guestAfter(decision, outcome, target, options, context, signal);
   const readiness = probe(target, decision, after, options, context);
@@ -183,18 +183,23 @@ const say = async (
   agentMetrics.machineChanged(latest, apply);
 };
 
+/** Whether the guest is the same one after the step, with what is known of its probes. */
+const goesOn = ({ step }: Decision): boolean => step.kind === "keep" || step.kind === "hold";
+
 /** Has a guest that runs as wanted probed, and no other. Returns what is known of its readiness. */
 const probe = (
   target: PlacedMachine,
-  { goal, step, guest: { livenessFailure } }: Decision,
+  decision: Decision,
   guest: GuestStatus,
   { now }: MachinePassOptions,
   { probes }: StepContext,
 ): Finding | undefined => {
   const { machine } = target;
+  const { goal } = decision;
+  const { livenessFailure } = decision.guest;
   const { uid } = machine.metadata;
   const isWanted = goal.kind === "run" && guest.powerState === "Running" && livenessFailure === undefined;
-  const readyBefore: Finding = step.kind === "keep" ? readinessSaid(machine) : { kind: "pending" };
+  const readyBefore: Finding = goesOn(decision) ? readinessSaid(machine) : { kind: "pending" };
   const probed = isWanted ? desiredProbes(target, { guest, readyBefore, now: now() }) : undefined;
   if (probed === undefined) probes.forget(uid);
   else probes.follow(probed);

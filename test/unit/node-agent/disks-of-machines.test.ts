@@ -223,6 +223,7 @@ describe("a machine that moves", () => {
     world.deleteSnapshot();
     for (let round = 0; round < 5; round += 1) await world.settleOnce();
     expect(machineOf(world)).toMatchObject({ ready: "True", reason: "Running" });
+    expect(world.node.probed.has(vmUid)).toBe(true);
     expect(world.node.guest?.vcpus).toBe(1);
     expect(world.node.volumes.layersOf(vmUid)).toEqual(["base", snapshotUid]);
     world.node.migrating = "shape";
