@@ -5,7 +5,7 @@ import { DEFAULT_VXLAN_PORT } from "./api/network-identity.ts";
 import { parseQuantity } from "./api/quantity.ts";
 import { LOCAL_POOL, storagePoolName, type WipePolicy } from "./api/storage-pool.ts";
 import { type ApiServerConfig, DEFAULT_SERVING_PORT } from "./api-server/config.ts";
-import type { ControllerConfig } from "./controllers/config.ts";
+import { type ControllerConfig, DEFAULT_MAX_PARALLEL_MIGRATIONS } from "./controllers/config.ts";
 import { logLevels, type LogLevel } from "./kube/index.ts";
 import {
   DEFAULT_LIBVIRT_SOCKET,
@@ -40,6 +40,7 @@ Flags of all:
 
 Flags of controller:
   --leader-elect=false        do not wait for the Lease vireo-system/vireo-controller
+  --max-parallel-migrations N how many machines move to other nodes at a time; default ${DEFAULT_MAX_PARALLEL_MIGRATIONS}
 
 Flags of node-agent:
   --node-name NAME            name of this node (required)
@@ -84,13 +85,18 @@ export const parseCommandLine = (args: readonly string[]): Command => {
 };
 
 const parseController = (args: readonly string[]): Command => {
-  const flags = readFlags(args, { ...common, "leader-elect": { type: "string" } });
+  const flags = readFlags(args, {
+    ...common,
+    "leader-elect": { type: "string" },
+    "max-parallel-migrations": { type: "string" },
+  });
   return {
     kind: "controller",
     logLevel: readLogLevel(flags["log-level"]),
     config: {
       kubeconfig: flags.kubeconfig,
       leaderElect: readBoolean("leader-elect", flags["leader-elect"] ?? "true"),
+      maxParallelMigrations: readCount("max-parallel-migrations", flags["max-parallel-migrations"]),
       metrics: readAddress("metrics-address", flags["metrics-address"]),
     },
   };
@@ -183,6 +189,11 @@ const readLogLevel = (text = "info"): LogLevel =>
 const readBoolean = (flag: string, text: string): boolean => {
   if (text === "true" || text === "false") return text === "true";
   return refuse(flag, text, "true or false");
+};
+
+const readCount = (flag: string, text: string | undefined): number => {
+  if (text === undefined) return DEFAULT_MAX_PARALLEL_MIGRATIONS;
+  return /^[1-9][0-9]{0,2}$/.test(text) ? Number(text) : refuse(flag, text, "a number from 1 to 999");
 };
 
 /** HOST:PORT, with an IPv6 host in brackets; ":9402" is every address. */

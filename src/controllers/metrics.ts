@@ -1,13 +1,14 @@
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { findCondition, isTrue } from "../api/condition.ts";
+import { migrationPhases } from "../api/virtual-machine-migration.ts";
 import { restorePhases } from "../api/virtual-machine-restore.ts";
 import { snapshotPhases } from "../api/virtual-machine-snapshot.ts";
 import { printableStatuses } from "../api/virtual-machine.ts";
 import { volumePhases } from "../api/volume.ts";
 import type { Stores } from "./context.ts";
 
-/** What became of an attempt to place a machine. */
-export type SchedulingResult = "placed" | "unschedulable" | "prerequisites_missing";
+/** What became of an attempt to place a machine. evacuated: placed anew, since its node was out of service. */
+export type SchedulingResult = "placed" | "unschedulable" | "prerequisites_missing" | "evacuated";
 
 /** The controller's own series, beside those of the runtime. */
 export interface ControllerMetrics {
@@ -17,6 +18,10 @@ export interface ControllerMetrics {
   /** reason: why the machine before lost the address. */
   readonly floatingIpFailovers: Counter<"reason">;
   readonly floatingIpFailoverSeconds: Histogram;
+  /** outcome: Succeeded, Failed or Cancelled. */
+  readonly migrations: Counter<"outcome">;
+  readonly migrationSeconds: Histogram;
+  readonly migrationDowntimeSeconds: Histogram;
 }
 
 export const createControllerMetrics = (registry: Registry): ControllerMetrics => ({
@@ -42,6 +47,28 @@ export const createControllerMetrics = (registry: Registry): ControllerMetrics =
     name: "vireo_floating_ip_failover_seconds",
     help: "Time from the change that moved a floating address until another node answered for it; for a silent node from its last sign of life.",
     buckets: [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60],
+    registers: [registry],
+  }),
+  ...createMigrationMetrics(registry),
+});
+
+const createMigrationMetrics = (registry: Registry) => ({
+  migrations: new Counter({
+    name: "vireo_virtual_machine_migrations_total",
+    help: "Migrations of machines that are over, by what came of them.",
+    labelNames: ["outcome"] as const,
+    registers: [registry],
+  }),
+  migrationSeconds: new Histogram({
+    name: "vireo_virtual_machine_migration_seconds",
+    help: "Time from the beginning of the copying until the machine was on the other node, of migrations that succeeded.",
+    buckets: [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200],
+    registers: [registry],
+  }),
+  migrationDowntimeSeconds: new Histogram({
+    name: "vireo_virtual_machine_migration_downtime_seconds",
+    help: "How long guests stood still in migrations that succeeded.",
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30],
     registers: [registry],
   }),
 });
@@ -81,7 +108,7 @@ export const registerStoreMetrics = (registry: Registry, stores: () => Stores | 
   registerGroupMetrics(registers, stores);
 };
 
-/** Of Volumes, snapshots and restores, by where they stand. */
+/** Of Volumes, snapshots, restores and migrations, by where they stand. */
 const registerDiskMetrics = (registers: Registry[], stores: () => Stores | undefined): void => {
   interface Staged {
     readonly status?: { readonly phase?: string | undefined } | undefined;
@@ -115,6 +142,11 @@ const registerDiskMetrics = (registers: Registry[], stores: () => Stores | undef
     ["vireo_virtual_machine_restores", "Restores of machines by phase."],
     restorePhases,
     ({ virtualMachineRestores }) => virtualMachineRestores.list(),
+  );
+  gauge(
+    ["vireo_virtual_machine_migrations", "Migrations of machines by phase."],
+    migrationPhases,
+    ({ virtualMachineMigrations }) => virtualMachineMigrations.list(),
   );
 };
 

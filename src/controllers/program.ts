@@ -18,6 +18,7 @@ import {
   type Task,
 } from "../kube/index.ts";
 import { createAddressSliceController } from "./address-slice/controller.ts";
+import { createBooks } from "./books.ts";
 import { certificateTasks } from "./certificate/controller.ts";
 import type { ControllerConfig } from "./config.ts";
 import type { ControllerContext, Stores } from "./context.ts";
@@ -25,6 +26,7 @@ import { createFlavorController } from "./flavor/controller.ts";
 import { createFloatingIpController } from "./floating-ip/controller.ts";
 import { createFloatingIpPoolController } from "./floating-ip-pool/controller.ts";
 import { createHypervisorController } from "./hypervisor/controller.ts";
+import { createHypervisorDrainController } from "./hypervisor-drain/controller.ts";
 import { createImageController } from "./image/controller.ts";
 import { createKeyPairController } from "./key-pair/controller.ts";
 import { type ControllerMetrics, createControllerMetrics, registerStoreMetrics } from "./metrics.ts";
@@ -32,6 +34,7 @@ import { createNetworkController } from "./network/controller.ts";
 import { createSecurityGroupController } from "./security-group/controller.ts";
 import { createStores } from "./stores.ts";
 import { createVirtualMachineController } from "./virtual-machine/controller.ts";
+import { createVirtualMachineMigrationController } from "./virtual-machine-migration/controller.ts";
 import { createVirtualMachineRestoreController } from "./virtual-machine-restore/controller.ts";
 import { createVirtualMachineSnapshotController } from "./virtual-machine-snapshot/controller.ts";
 import { createVolumeController } from "./volume/controller.ts";
@@ -42,6 +45,7 @@ const EVENT_FLUSH_MS = 2_000;
 
 /** What lives as long as the process. */
 interface Program {
+  readonly config: ControllerConfig;
   readonly client: KubeClient;
   readonly logger: Logger;
   readonly metrics: Metrics & ControllerMetrics;
@@ -60,7 +64,7 @@ export const runController = async (
   const metrics = { ...runtime, ...createControllerMetrics(runtime.registry) };
   const client = createKubeClient({ kubeConfig: loadKubeConfig(config), metrics, userAgent: LEASE_NAME });
   const identity = `${hostname()}-${randomBytes(4).toString("hex")}`;
-  const program: Program = { client, logger, metrics, identity, stores: undefined };
+  const program: Program = { config, client, logger, metrics, identity, stores: undefined };
   registerStoreMetrics(metrics.registry, () => program.stores);
   try {
     const work: Task = config.leaderElect
@@ -104,7 +108,8 @@ const lead = async (program: Program, client: KubeClient, signal: AbortSignal): 
   });
   program.stores = stores;
   try {
-    await runTogether(tasksOf({ client, stores, events, logger, metrics, clock: systemClock }), signal);
+    const context = { client, stores, events, logger, metrics, clock: systemClock };
+    await runTogether(tasksOf(context, program.config), signal);
   } finally {
     program.stores = undefined;
     await flush(events);
@@ -112,7 +117,11 @@ const lead = async (program: Program, client: KubeClient, signal: AbortSignal): 
   }
 };
 
-const tasksOf = (context: ControllerContext): Readonly<Record<string, Task>> => {
+const tasksOf = (
+  context: ControllerContext,
+  { maxParallelMigrations: maxParallel }: ControllerConfig,
+): Readonly<Record<string, Task>> => {
+  const books = createBooks(context.stores);
   const stores = Object.entries(context.stores).map(([name, store]) => [
     `store ${name}`,
     (signal: AbortSignal) => store.run(signal),
@@ -124,10 +133,12 @@ const tasksOf = (context: ControllerContext): Readonly<Record<string, Task>> => 
     network: createNetworkController(context),
     securityGroup: createSecurityGroupController(context),
     hypervisor: createHypervisorController(context),
-    virtualMachine: createVirtualMachineController(context),
+    hypervisorDrain: createHypervisorDrainController(context),
+    virtualMachine: createVirtualMachineController(context, books),
     volume: createVolumeController(context),
     virtualMachineSnapshot: createVirtualMachineSnapshotController(context),
     virtualMachineRestore: createVirtualMachineRestoreController(context),
+    virtualMachineMigration: createVirtualMachineMigrationController(context, { books, maxParallel }),
     addressSlice: createAddressSliceController(context),
     floatingIp: createFloatingIpController(context),
     floatingIpPool: createFloatingIpPoolController(context),

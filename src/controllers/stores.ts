@@ -19,6 +19,7 @@ import { createStore, leases, type Store, type StoreOptions } from "../kube/inde
 import type { ControllerContext, Stores } from "./context.ts";
 import type { SourceReference } from "./disk-source/observe.ts";
 import { INSUFFICIENT_CAPACITY } from "./virtual-machine/violation.ts";
+import { DRAIN_LABEL } from "./hypervisor-drain/names.ts";
 import { isInFlight, isWaiting } from "./virtual-machine-migration/phase.ts";
 
 /** Machines by the node that they were placed on; volumes, snapshots and restores by the one that works on them. */
@@ -216,10 +217,12 @@ export const securityGroupIndexes = {
     remoteGroupsOf(spec).map((name) => `${metadata.namespace}/${name}`),
 };
 
-/** Migrations that have been accepted and are not over, under the value IN_FLIGHT; by what the limits count. */
+/** Migrations that have been accepted and are not over, under the value IN_FLIGHT: what the limits count. */
 export const BY_FLIGHT = "byFlight";
 export const IN_FLIGHT = "in-flight";
-/** Migrations without a node, under the value UNACCEPTED. */
+/** Migrations by the node that they are to empty, as the label vireo.dev/drain says it. */
+export const BY_DRAIN = "byDrain";
+/** Under BY_FLIGHT: those that wait to be accepted. */
 export const UNACCEPTED = "unaccepted";
 
 /** Pure, so that the store can keep the indexes. */
@@ -234,6 +237,7 @@ export const migrationIndexes = {
     ...(isInFlight(migration) ? [IN_FLIGHT] : []),
     ...(isWaiting(migration) ? [UNACCEPTED] : []),
   ],
+  [BY_DRAIN]: ({ metadata }: VirtualMachineMigration) => given(metadata.labels?.[DRAIN_LABEL]),
 };
 
 type StoreContext = Pick<ControllerContext, "client" | "logger" | "metrics" | "clock">;

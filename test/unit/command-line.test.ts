@@ -6,7 +6,12 @@ describe("vireo controller", () => {
     expect(parseCommandLine(["controller"])).toEqual({
       kind: "controller",
       logLevel: "info",
-      config: { kubeconfig: undefined, leaderElect: true, metrics: { host: "127.0.0.1", port: 0 } },
+      config: {
+        kubeconfig: undefined,
+        leaderElect: true,
+        maxParallelMigrations: 5,
+        metrics: { host: "127.0.0.1", port: 0 },
+      },
     });
   });
 
@@ -21,7 +26,12 @@ describe("vireo controller", () => {
     expect(parseCommandLine(["controller", ...flags])).toEqual({
       kind: "controller",
       logLevel: "debug",
-      config: { kubeconfig: "/k", leaderElect: false, metrics: { host: "::", port: 9402 } },
+      config: {
+        kubeconfig: "/k",
+        leaderElect: false,
+        maxParallelMigrations: 5,
+        metrics: { host: "::", port: 9402 },
+      },
     });
   });
 });

@@ -44,9 +44,8 @@ const judgeRunning = (
     return unhealthy("MachineNotPlaced", `${name} is on no node yet`);
   if (hypervisor === undefined || isLost(hypervisor))
     return unhealthy("NodeLost", `${name} is on node ${nodeName}, which gives no sign of life`);
-  const { guest } = status ?? {};
-  if (guest?.nodeName !== nodeName || guest.powerState !== "Running")
-    return unhealthy("MachineNotRunning", `${name} does not run`);
+  // Ready tells whether it can be reached. A machine that has just moved is Ready by the word of the node before.
+  if (status?.guest?.powerState !== "Running") return unhealthy("MachineNotRunning", `${name} does not run`);
   if (!isTrue(status?.conditions, "Ready")) return unhealthy("MachineNotReady", `${name} is not Ready`);
   const { address, vni } = card;
   return { kind: "healthy", claim: { machine: name, machineUid: metadata.uid, nodeName, address, vni } };

@@ -37,7 +37,7 @@ export const claimsOf = (
     const isHere = machine.status?.nodeName === nodeName;
     const absent = volumes.filter((volume) => volume.nodeName !== nodeName);
     const resources = absent
-      .map(({ pool, sizeMiB }) => ({ ...noResources, disks: { [pool]: sizeMiB } }))
+      .map(({ pool, sizeMiB }) => ({ vcpus: 0, memoryMiB: 0, disks: { [pool]: sizeMiB } }))
       .reduce<Resources>(addResources, isHere ? noResources : takenBy(machine));
     return { nodeName, resources };
   });

@@ -4,23 +4,24 @@ import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { KeyPair } from "../../api/key-pair.ts";
 import type { Network } from "../../api/network.ts";
 import type { SecurityGroup } from "../../api/security-group.ts";
+import type { VirtualMachineMigration } from "../../api/virtual-machine-migration.ts";
 import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Volume } from "../../api/volume.ts";
 import { type Change, type Controller, createController, done, requeueAfter } from "../../kube/index.ts";
 import { createAcquaintance } from "../acquaintance.ts";
+import type { Books } from "../books.ts";
 import type { ControllerContext, Stores } from "../context.ts";
 import { applyMachine } from "./apply.ts";
 import { decideMachine } from "./decide.ts";
-import { createLedger } from "./ledger.ts";
 import { observeMachine } from "./observe.ts";
-import { createReservations } from "./reservations.ts";
 import {
   machinesAfterFlavor,
   machinesAfterGroup,
   machinesAfterHypervisor,
   machinesAfterImage,
   machinesAfterMachine,
+  machinesAfterMigration,
   machinesAfterNetwork,
   machinesAfterReference,
   machinesAfterSnapshot,
@@ -33,12 +34,12 @@ const WORKERS = 8;
  * Places machines, gives them what they keep for their life, and lets them go.
  * docs/design/controllers.md tells who writes what.
  */
-export const createVirtualMachineController = (context: ControllerContext): Controller => {
+export const createVirtualMachineController = (context: ControllerContext, books: Books): Controller => {
   const { stores, clock, logger, metrics } = context;
-  const reservations = createReservations();
+  const { reservations, ledger } = books;
   const memory = {
     reservations,
-    ledger: createLedger(stores, reservations),
+    ledger,
     seenForMs: createAcquaintance(stores.virtualMachines, clock),
   };
   return createController({
@@ -76,6 +77,10 @@ const watchesOf = (stores: Stores) =>
     {
       store: stores.virtualMachineSnapshots,
       map: (change: Change<VirtualMachineSnapshot>) => machinesAfterSnapshot(stores, change),
+    },
+    {
+      store: stores.virtualMachineMigrations,
+      map: (change: Change<VirtualMachineMigration>) => machinesAfterMigration(stores, change),
     },
     {
       store: stores.keyPairs,

@@ -8,15 +8,19 @@ import { isSameStatus } from "../status-writer.ts";
 import { NODE_LOST } from "../voice.ts";
 import { findViolations } from "./checks.ts";
 import type { MachineFacts, PlacedFacts, UnplacedFacts } from "./observe.ts";
+import { homeOf, isInFlight } from "../virtual-machine-migration/phase.ts";
+import { chooseEvacuation, type EvacuationChoice } from "./evacuation.ts";
 import { choosePlacement } from "./placement.ts";
 import type { Placement, Reserved } from "./reservations.ts";
 import { chooseResize, describeSize, type ResizeChoice, UNREADABLE_MACHINES } from "./resize.ts";
 import { type OwnStatus, RESIZE_PENDING, saysStanding, standingStatus, storedStatus } from "./standing.ts";
 import {
   blockedStatus,
+  evacuated,
   type MachineStatus,
   nodeLost,
   placedStatus,
+  PROVISIONING,
   provisioning,
   spokenStatus,
   unschedulableStatus,
@@ -106,11 +110,16 @@ const letGo = (machine: VirtualMachine): MachineDecision =>
 
 /** A machine on a node belongs to the node's agent; the controller watches over both. */
 const decideCustody = (facts: PlacedFacts, now: Date): MachineDecision => {
-  const { machine, nodeName, hypervisor } = facts;
+  const { machine, nodeName, hypervisor, migration } = facts;
+  const home = migration && homeOf(migration);
+  if (home !== undefined && home !== nodeName) return moveHome(facts, home, now);
   const finalizer = holdFinalizer(machine);
+  const evacuation = chooseEvacuation(facts);
+  if (evacuation.kind === "node") return evacuate(facts, evacuation, now);
   const isSilent = hypervisor === undefined || isLost(hypervisor);
   if (isSilent) {
-    const message = hypervisor === undefined ? nodeRemovedMessage(nodeName) : nodeSilentMessage(nodeName);
+    const message =
+      hypervisor === undefined ? nodeRemovedMessage(nodeName) : nodeSilentMessage(nodeName, evacuation);
     const status = spokenStatus(machine, nodeLost("Unknown", message), storedStatus(machine), now);
     return { steps: [...finalizer, ...say(machine, status).steps] };
   }
@@ -119,6 +128,8 @@ const decideCustody = (facts: PlacedFacts, now: Date): MachineDecision => {
   const isAgents = isSpokenForByAgent(facts);
   if (isAgents && findCondition(machine.status?.conditions, "Ready")?.reason === NODE_LOST)
     return { steps: finalizer };
+  // What moves stays as it is: the other node makes the same of it.
+  if (migration !== undefined && isInFlight(migration)) return { steps: finalizer };
   const resize = chooseResize(facts);
   const own = facts.isUnderstood ? standingStatus(facts, resize, now) : storedStatus(machine);
   const writes = isAgents
@@ -152,21 +163,74 @@ const announceResize = ({ status }: VirtualMachine, resize: ResizeChoice): reado
   }
 };
 
-const isSpokenForByAgent = ({ machine, nodeName }: PlacedFacts): boolean =>
-  machine.status?.guest?.nodeName === nodeName;
+/**
+ * The agent's words of the node that the machine has left in peace hold until
+ * the other node's come.
+ */
+const isSpokenForByAgent = ({ machine, nodeName }: PlacedFacts): boolean => {
+  const { guest, conditions } = machine.status ?? {};
+  if (guest === undefined) return false;
+  return guest.nodeName === nodeName || !isOwnWord(findCondition(conditions, "Ready")?.reason);
+};
+
+const isOwnWord = (reason: string | undefined): boolean =>
+  reason === undefined || reason === NODE_LOST || reason === PROVISIONING;
+
+/**
+ * The machine is where its migration says. What is said of it stays, so that
+ * nobody takes it for not ready while it moves; unless that was said by the
+ * controller, and of the node before.
+ */
+const moveHome = (facts: PlacedFacts, home: string, now: Date): MachineDecision => {
+  const { machine, nodeName } = facts;
+  const own = { ...storedStatus(machine), nodeName: home };
+  const status = isOwnWord(findCondition(machine.status?.conditions, "Ready")?.reason)
+    ? spokenStatus(machine, provisioning(home), own, now)
+    : own;
+  const message = `The machine has moved from node ${nodeName} to node ${home}.`;
+  return {
+    steps: [{ kind: "apply-status", status }, announce({ type: "Normal", reason: "Migrated", message })],
+  };
+};
+
+/** The machine keeps all that it was given, and is started anew where there is room. */
+const evacuate = (
+  { machine, nodeName }: PlacedFacts,
+  { relocation }: Extract<EvacuationChoice, { kind: "node" }>,
+  now: Date,
+): MachineDecision => {
+  const own = { ...storedStatus(machine), nodeName: relocation.nodeName };
+  const message = `Node ${nodeName} is out of service; the machine is started anew on node ${relocation.nodeName}, since all of its disks are in shared storage pools.`;
+  return {
+    reserve: relocation,
+    steps: [
+      {
+        kind: "apply-status",
+        status: spokenStatus(machine, evacuated(message), own, now),
+      },
+      announce({ type: "Warning", reason: "Evacuated", message }),
+    ],
+    result: "evacuated",
+  };
+};
 
 const nodeRemovedMessage = (nodeName: string): string =>
   `There is no Hypervisor ${nodeName} any more; the machine's disk was on that node. Delete the machine.`;
 
-const nodeSilentMessage = (nodeName: string): string =>
-  `Node ${nodeName} gives no sign of life; the guest may still run.`;
+const nodeSilentMessage = (nodeName: string, evacuation: EvacuationChoice): string =>
+  evacuation.kind === "stays"
+    ? evacuation.message
+    : `Node ${nodeName} gives no sign of life; the guest may still run.`;
 
 /** A machine that is to be deleted keeps its place until nothing of it is left on the node. */
 const decideRelease = (facts: PlacedFacts, now: Date): MachineDecision => {
   const { machine, nodeName, hypervisor } = facts;
   if (!hasFinalizer(machine)) return nothing;
+  const home = facts.migration && homeOf(facts.migration);
+  if (home !== undefined && home !== nodeName) return moveHome(facts, home, now);
   if (hypervisor === undefined) return abandon(nodeName);
-  if (isSpokenForByAgent(facts) && isTrue(machine.status?.conditions, "Released")) return letGo(machine);
+  if (machine.status?.guest?.nodeName === nodeName && isTrue(machine.status?.conditions, "Released"))
+    return letGo(machine);
   if (!isLost(hypervisor)) return nothing;
   const message = `Node ${nodeName} gives no sign of life, so that the guest cannot be removed. It is removed when the node is back. If the node is gone for good, delete Hypervisor ${nodeName}.`;
   return say(machine, spokenStatus(machine, nodeLost("Terminating", message), storedStatus(machine), now));

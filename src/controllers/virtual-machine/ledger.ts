@@ -49,9 +49,9 @@ export const createLedger = (
   const shown = new Count();
   follow(machines, (machine, sign) => shown.addMachine(machine, sign));
   followVolumes({ virtualMachines: machines, volumes }, shown);
+  const machineOf = (vmUid: string) => machines.byIndex(BY_UID, vmUid)[0];
   return {
     usage: () => {
-      const machineOf = (vmUid: string) => machines.byIndex(BY_UID, vmUid)[0];
       reservations.settle(machineOf);
       const reserved = new Count();
       for (const flight of flights()) {

@@ -4,19 +4,26 @@ import type { Image } from "../../api/image.ts";
 import type { KeyPair } from "../../api/key-pair.ts";
 import type { Network } from "../../api/network.ts";
 import type { SecurityGroup } from "../../api/security-group.ts";
+import type { VirtualMachineMigration } from "../../api/virtual-machine-migration.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
-import { type ObjectKey, UnreadableObjectError } from "../../kube/index.ts";
+import type { Volume } from "../../api/volume.ts";
+import { formatKey, keyOf, type ObjectKey, UnreadableObjectError } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
 import { isShared, type SourceFacts } from "../disk-source/judge.ts";
 import { observeSource } from "../disk-source/observe.ts";
 import type { NodeReport } from "../image/judge.ts";
 import { reportsOf } from "../image/observe.ts";
 import { findImage } from "../image/visible.ts";
-import { type Candidate, candidateOf } from "../scheduler/types.ts";
+import { candidateFor, nodeViewsOf } from "../node-views.ts";
+import type { Candidate } from "../scheduler/types.ts";
+import { BY_MACHINE } from "../stores.ts";
+import { givenVolumesOf } from "../virtual-machine-migration/observe.ts";
+import { unsettledOf } from "../virtual-machine-migration/phase.ts";
 import type { CdromUse, VolumeUse } from "./attachments.ts";
-import type { Ledger, Usage } from "./ledger.ts";
+import type { Ledger } from "./ledger.ts";
 import { type NetworkUse, observeNetworkUse } from "./network-use.ts";
-import type { Placement, Reservations, Resize } from "./reservations.ts";
+import type { NodeView } from "./relocation.ts";
+import type { Placement, Relocation, Reservations, Resize } from "./reservations.ts";
 
 export type { NetworkUse } from "./network-use.ts";
 
@@ -66,8 +73,14 @@ export interface PlacedFacts extends CommonFacts {
   readonly isUnderstood: boolean;
   /** The same node with what it has given out. */
   readonly node: Candidate | undefined;
-  /** A change of size that was decided before and may have been written. */
-  readonly reserved: Resize | undefined;
+  /** A change of size, or another node, that was decided before and may have been written. */
+  readonly reserved: Resize | Relocation | undefined;
+  /** The migration that has a say in where the machine is. */
+  readonly migration: VirtualMachineMigration | undefined;
+  /** The Volumes that the machine was given. */
+  readonly givenVolumes: readonly Volume[];
+  /** All nodes, with what they have given out; looked at when its own is out of service. */
+  readonly nodes: readonly NodeView[];
   /** Machines that exist and cannot be understood: what they were given is not known. */
   readonly unreadableMachines: number;
 }
@@ -106,8 +119,11 @@ const observePlaced = (
     machine,
     nodeName,
     hypervisor,
-    node: hypervisor && nodeOf(hypervisor, usage),
-    reserved: reserved?.kind === "resize" ? reserved : undefined,
+    node: hypervisor && candidateFor(hypervisor, usage),
+    reserved: reserved?.kind === "placement" ? undefined : reserved,
+    migration: migrationOf(stores, machine),
+    givenVolumes: givenVolumesOf(stores, machine),
+    nodes: hypervisor?.spec.outOfService === true ? nodeViewsOf(stores, usage) : [],
     unreadableMachines: stores.virtualMachines.unreadable().length,
     ...observeNamed(stores, machine),
   };
@@ -146,15 +162,18 @@ const observeUnplaced = (stores: Stores, memory: Memory, machine: VirtualMachine
     keyPairs: spec.keyPairs.map((name) => ({ name, keyPair: stores.keyPairs.get({ namespace, name }) })),
     networks: spec.networks.map((wanted) => observeNetworkUse(stores, usage, uid, wanted)),
     allNetworks: stores.networks.list(),
-    nodes: hypervisors.map((hypervisor) => nodeOf(hypervisor, usage)),
+    nodes: hypervisors.map((hypervisor) => candidateFor(hypervisor, usage)),
     reserved: reserved?.kind === "placement" ? reserved : undefined,
     unreadableMachines: stores.virtualMachines.unreadable().length,
     seenForMs: memory.seenForMs(uid),
   };
 };
 
-const nodeOf = (hypervisor: Hypervisor, usage: Usage): Candidate =>
-  candidateOf(hypervisor, usage.resourcesOn(hypervisor.metadata.name), (pool) => usage.diskIn(pool));
+const migrationOf = (
+  { virtualMachineMigrations }: Stores,
+  machine: VirtualMachine,
+): VirtualMachineMigration | undefined =>
+  unsettledOf(virtualMachineMigrations.byIndex(BY_MACHINE, formatKey(keyOf(machine))), machine.metadata.uid);
 
 const observeCommon = (stores: Stores, machine: VirtualMachine): Omit<CommonFacts, "machine"> => {
   const { spec, metadata } = machine;

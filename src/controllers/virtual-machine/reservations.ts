@@ -23,7 +23,15 @@ export interface Resize {
   readonly growth: Resources;
 }
 
-export type Reserved = Placement | Resize;
+/** Where a machine goes whose node is out of service. */
+export interface Relocation {
+  readonly kind: "relocation";
+  readonly nodeName: string;
+  /** What it takes of that node. */
+  readonly resources: Resources;
+}
+
+export type Reserved = Placement | Resize | Relocation;
 
 /**
  * What is given out between the moment it is decided and the moment the store

@@ -24,7 +24,7 @@ export const chooseResize = (facts: PlacedFacts): ResizeChoice => {
   const allocation = machine.status?.allocation;
   if (allocation === undefined || node === undefined || !facts.isUnderstood) return { kind: "none" };
   // It may have been written already; whatever else is true by now, it must not be another one.
-  if (reserved !== undefined) return { kind: "granted", resize: reserved };
+  if (reserved?.kind === "resize") return { kind: "granted", resize: reserved };
   const verdict = judgeSize(machine.spec, flavor, allocation.flavor);
   if (verdict.kind !== "valid") return pendingFor(facts, verdict);
   const { size } = verdict;

@@ -100,10 +100,18 @@ export interface Voice {
   readonly ready: Draft;
 }
 
-/** Until the agent's first word. */
+/** Reason of Ready=False until the agent's first word. */
+export const PROVISIONING = "Provisioning";
+
 export const provisioning = (nodeName: string): Voice => ({
   printableStatus: "Provisioning",
-  ready: draftOf("Ready", "False", "Provisioning", `Node ${nodeName} prepares the machine.`),
+  ready: draftOf("Ready", "False", PROVISIONING, `Node ${nodeName} prepares the machine.`),
+});
+
+/** The same, of a machine whose node is out of service. */
+export const evacuated = (message: string): Voice => ({
+  printableStatus: "Provisioning",
+  ready: draftOf("Ready", "False", PROVISIONING, message),
 });
 
 export const nodeLost = (printableStatus: PrintableStatus, message: string): Voice => ({

@@ -4,6 +4,7 @@ import type { Image } from "../../api/image.ts";
 import type { KubernetesObject } from "../../api/meta.ts";
 import type { Network } from "../../api/network.ts";
 import type { SecurityGroup } from "../../api/security-group.ts";
+import type { VirtualMachineMigration } from "../../api/virtual-machine-migration.ts";
 import type { VirtualMachineSnapshot } from "../../api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Volume } from "../../api/volume.ts";
@@ -23,6 +24,7 @@ import {
   sourceIndexKey,
   UNPLACED,
 } from "../stores.ts";
+import { isInFlight } from "../virtual-machine-migration/phase.ts";
 import { takenBy } from "./size.ts";
 
 /**
@@ -47,9 +49,10 @@ const givesRoom = ({ before, after, unreadable }: Change<VirtualMachine>): boole
   return has.vcpus < had.vcpus || has.memoryMiB < had.memoryMiB;
 };
 
-/** Machines without a node, and those on this one that it had no room for. */
+/** Machines without a node, those whose node is out of service, and those on this one that it had no room for. */
 const machinesInWant = (stores: Stores, nodeName: string | undefined): readonly ObjectKey[] => [
   ...waitingMachines(stores),
+  ...strandedMachines(stores),
   ...(nodeName === undefined ? [] : keysBy(stores, BY_WANT, nodeName)),
 ];
 
@@ -59,10 +62,12 @@ const machinesInWant = (stores: Stores, nodeName: string | undefined): readonly 
  */
 export const machinesAfterHypervisor = (stores: Stores, change: Change<Hypervisor>): readonly ObjectKey[] => {
   const { key, before, after } = change;
-  const fate = [before, after].map((node) => (node === undefined ? "none" : isLost(node) ? "lost" : "alive"));
-  const own = fate[0] === fate[1] ? [] : keysBy(stores, BY_NODE, key.name);
+  const own = fateOf(before) === fateOf(after) ? [] : keysBy(stores, BY_NODE, key.name);
   return [...own, ...machinesInWant(stores, key.name)];
 };
+
+const fateOf = (node: Hypervisor | undefined): string =>
+  node === undefined ? "none" : `${isLost(node) ? "lost" : "alive"} ${node.spec.outOfService}`;
 
 /** An object that machines refer to by name, in their own namespace or cluster-wide. */
 export const machinesAfterReference =
@@ -139,6 +144,24 @@ export const machinesAfterGroup = (
 ): readonly ObjectKey[] =>
   before?.metadata.uid === after?.metadata.uid ? [] : keysBy(stores, BY_GROUP, formatKey(key));
 
+/** Its machine, when another node has it or it may change again; and when it is over, all that wait for the room that it kept. */
+export const machinesAfterMigration = (
+  stores: Stores,
+  { before, after }: Change<VirtualMachineMigration>,
+): readonly ObjectKey[] => {
+  const own = [before, after].flatMap((migration) =>
+    migration === undefined
+      ? []
+      : [{ namespace: migration.metadata.namespace, name: migration.spec.virtualMachine }],
+  );
+  const isOver = before !== undefined && isInFlight(before) && (after === undefined || !isInFlight(after));
+  const { sourceNode, targetNode } = before?.status ?? {};
+  return [
+    ...own.slice(0, 1),
+    ...(isOver ? [sourceNode, targetNode].flatMap((nodeName) => machinesInWant(stores, nodeName)) : []),
+  ];
+};
+
 const keysBy = (stores: Stores, index: string, value: string): readonly ObjectKey[] =>
   stores.virtualMachines.byIndex(index, value).map(keyOf);
 
@@ -153,3 +176,9 @@ const unplaced = (stores: Stores): readonly VirtualMachine[] =>
   stores.virtualMachines.byIndex(BY_PLACEMENT, UNPLACED);
 
 const waitingMachines = (stores: Stores): readonly ObjectKey[] => unplaced(stores).map(keyOf);
+
+const strandedMachines = (stores: Stores): readonly ObjectKey[] =>
+  stores.hypervisors
+    .list()
+    .filter(({ spec }) => spec.outOfService)
+    .flatMap(({ metadata }) => keysBy(stores, BY_NODE, metadata.name));

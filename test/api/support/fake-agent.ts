@@ -6,6 +6,7 @@ import {
   hypervisors,
   SYSTEM_NAMESPACE,
 } from "../../../src/api/hypervisor.ts";
+import type { StoragePoolStatus } from "../../../src/api/storage-pool.ts";
 import { groupNamesOf, type SecurityGroup, securityGroups } from "../../../src/api/security-group.ts";
 import { type VirtualMachine, virtualMachines } from "../../../src/api/virtual-machine.ts";
 import {
@@ -32,6 +33,8 @@ export interface FakeAgentOptions {
   readonly cpus?: number;
   readonly memoryMiB?: number;
   readonly images?: readonly CachedImageStatus[];
+  /** Beside local. */
+  readonly storagePools?: readonly StoragePoolStatus[];
   /** Others take the node for dead after this time, in ms. Default 3 s. */
   readonly leaseDurationMs?: number;
   /** What it does with disks. Default: all at once, and guests let go of them. */
@@ -179,7 +182,7 @@ const runAgent = async (options: FakeAgentOptions, signal: AbortSignal): Promise
   }
 };
 
-const nodeFacts = ({ cpus = 8, memoryMiB = 16_384, images = [] }: FakeAgentOptions) => ({
+const nodeFacts = ({ cpus = 8, memoryMiB = 16_384, images = [], storagePools = [] }: FakeAgentOptions) => ({
   host: { cpus, memoryMiB, diskMiB: 500_000, addresses: ["192.0.2.10"] },
   reservedMemoryMiB: 0,
   zone: undefined,
@@ -191,7 +194,7 @@ const nodeFacts = ({ cpus = 8, memoryMiB = 16_384, images = [] }: FakeAgentOptio
   images,
   tunnelAddress: "192.0.2.10",
   exports: [],
-  storagePools: [local],
+  storagePools: [local, ...storagePools],
   tpm: false,
 });
 

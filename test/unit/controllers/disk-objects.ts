@@ -118,6 +118,7 @@ export const restoreWith = (
 export const migrationWith = (
   status?: VirtualMachineMigration["status"],
   meta: Meta = {},
+  spec: Partial<VirtualMachineMigration["spec"]> = {},
 ): VirtualMachineMigration => ({
   apiVersion: "vireo.dev/v1alpha1",
   kind: "VirtualMachineMigration",
@@ -127,6 +128,7 @@ export const migrationWith = (
     maxDowntimeMilliseconds: 300,
     autoConverge: true,
     timeoutSeconds: 3600,
+    ...spec,
   },
   ...(status !== undefined && { status }),
 });

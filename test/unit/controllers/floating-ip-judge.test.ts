@@ -46,10 +46,23 @@ describe("A machine", () => {
       "unhealthy MachineNotRunning",
     ],
     [
-      "of which only a node from before speaks cannot have it",
+      "that has just moved, and is Ready by the word of the node before, keeps it",
       { ...running, status: { ...running.status, guest: guestOn("node-0") } },
       hypervisorWith(),
-      "unhealthy MachineNotRunning",
+      "healthy",
+    ],
+    [
+      "that is started anew elsewhere cannot have it before it is Ready there",
+      {
+        ...running,
+        status: {
+          ...running.status,
+          guest: guestOn("node-0"),
+          conditions: [readyCondition("False", "Provisioning")],
+        },
+      },
+      hypervisorWith(),
+      "unhealthy MachineNotReady",
     ],
     [
       "that fails its readiness probe cannot have it",

@@ -66,6 +66,9 @@ export const placedFacts = (
   volumes: [],
   securityGroups: [],
   reserved: undefined,
+  migration: undefined,
+  givenVolumes: [],
+  nodes: [],
   unreadableMachines: 0,
   ...changes,
 });

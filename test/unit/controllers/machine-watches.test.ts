@@ -38,12 +38,13 @@ const waiting = machineWith({}, { name: "waiting" });
 const elsewhere = machineWith({}, { name: "waiting", namespace: "other" });
 const settled = placedMachine({}, { name: "settled" });
 
-const storesWith = (machines: readonly VirtualMachine[]): Stores =>
+const storesWith = (machines: readonly VirtualMachine[], hypervisors: readonly Hypervisor[] = []): Stores =>
   ({
     virtualMachines: {
       byIndex: (index: keyof typeof machineIndexes, value: string) =>
         machines.filter((machine) => machineIndexes[index](machine).includes(value)),
     },
+    hypervisors: { list: () => hypervisors },
   }) as unknown as Stores;
 
 const stores = storesWith([waiting, elsewhere, settled]);

@@ -35,7 +35,12 @@ afterEach(async () => {
 const start = (leaderElect: boolean) => {
   const logger = createRecordingLogger();
   const life = new AbortController();
-  const config = { kubeconfig, leaderElect, metrics: { host: "127.0.0.1", port: 0 } };
+  const config = {
+    kubeconfig,
+    leaderElect,
+    maxParallelMigrations: 5,
+    metrics: { host: "127.0.0.1", port: 0 },
+  };
   const ended = runController({ config, logger }, life.signal);
   const url = (): Promise<string> =>
     waitFor("the port", () => {

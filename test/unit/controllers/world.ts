@@ -2,6 +2,7 @@ import { type Hypervisor, hypervisors } from "../../../src/api/hypervisor.ts";
 import type { KubernetesObject } from "../../../src/api/meta.ts";
 import { apiVersionOf, type Resource } from "../../../src/api/resource.ts";
 import { type VirtualMachine, virtualMachines } from "../../../src/api/virtual-machine.ts";
+import { createBooks } from "../../../src/controllers/books.ts";
 import type { ControllerContext } from "../../../src/controllers/context.ts";
 import { createControllerMetrics } from "../../../src/controllers/metrics.ts";
 import { createStores } from "../../../src/controllers/stores.ts";
@@ -35,7 +36,11 @@ export interface ControllerRun {
 }
 
 export const runMachineController = (server: FakeKubeApiServer, options: RunOptions = {}): ControllerRun =>
-  runController(server, createVirtualMachineController, options);
+  runController(
+    server,
+    (context) => createVirtualMachineController(context, createBooks(context.stores)),
+    options,
+  );
 
 /** As a process of its own: with its own client, stores and queue. */
 export const runController = (
