@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
-import type { VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
+import type { MigrationPhase, VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
 import { isOn } from "./guest-record.ts";
 import { isUid } from "./host/paths.ts";
 import { arriveAsAsked, describeAsAsked, finishAsAsked } from "./arrive.ts";
@@ -45,16 +45,21 @@ const bodyOf = async ({ body }: PeerCall): Promise<string> => {
   return Buffer.concat(chunks).toString("utf8");
 };
 
-/** A disk of the machine that moves, while it may be copied. */
+/** While what there is to copy is told: also when it is compared with what has been copied. */
+const TOLD: readonly (MigrationPhase | undefined)[] = ["Preparing", "Copying"];
+const GIVEN_OUT: readonly (MigrationPhase | undefined)[] = ["Preparing"];
+
+/** A disk of the machine that moves, in these phases of the migration. */
 const diskOf = async (
   call: PeerCall,
+  phases: readonly (MigrationPhase | undefined)[],
   context: MigrationContext,
 ): Promise<{ readonly ref: DiskRef; readonly isRunning: boolean }> => {
   const { signal, params } = call;
   const { status } = migrationOf(call, "source", context);
   const vmUid = status?.machineUid ?? "";
   const { kind, disk: uid = "" } = params;
-  if (status?.phase !== "Preparing") throw conflict(`nothing is copied in phase ${status?.phase}`);
+  if (!phases.includes(status?.phase)) throw conflict(`nothing is copied in phase ${status?.phase}`);
   const volumes = context.machines.get(vmUid)?.status?.allocation?.volumes ?? [];
   const isIts = kind === "root" ? uid === vmUid : volumes.some((volume) => volume.uid === uid);
   const ref =
@@ -64,7 +69,7 @@ const diskOf = async (
   if (ref === undefined) throw notFound(`the machine has no disk ${kind} ${uid} on this node`);
   const domain = await context.steps.domains.observe(vmUid, { signal });
   const isRunning = isOn(domain);
-  if (isRunning && status.live === false) throw conflict("the guest is not off");
+  if (isRunning && status?.live === false) throw conflict("the guest is not off");
   return { ref, isRunning };
 };
 
@@ -85,7 +90,7 @@ const sourceRoutes = (context: MigrationContext): readonly Route[] => [
     path: "/v1/migrations/:uid/disks/:kind/:disk",
     allow: "node-agent",
     handle: async (call) => {
-      const { ref, isRunning } = await diskOf(call, context);
+      const { ref, isRunning } = await diskOf(call, TOLD, context);
       const { transfers } = context.steps.volumes;
       const manifest = await transfers
         .describe(ref, { isRunning }, { signal: call.signal })
@@ -101,7 +106,7 @@ const sourceRoutes = (context: MigrationContext): readonly Route[] => [
     path: "/v1/migrations/:uid/files/:kind/:disk",
     allow: "node-agent",
     handle: async (call) => {
-      const { ref, isRunning } = await diskOf(call, context);
+      const { ref, isRunning } = await diskOf(call, GIVEN_OUT, context);
       const name = call.query.get("name") ?? "";
       const file = await context.steps.volumes.transfers.open(ref, name, { signal: call.signal });
       if (file === undefined) throw notFound(`the disk has no file ${JSON.stringify(name)}`);

@@ -70,7 +70,8 @@ export const reconcileMachine = async (
   if (machine === undefined) {
     context.probes.forget(uid);
     options.requests.settle(uid, "The machine is not on this node.");
-    await removeOrphan(uid, options, context, signal);
+    // What is here may be on its way from or to another node.
+    if (options.migrating(uid) === undefined) await removeOrphan(uid, options, context, signal);
     return done;
   }
   const target = placed(machine);

@@ -252,6 +252,8 @@ const receive =
       requireOwnNames(want);
       if ((await markOf(room, ref)) === migrationUid) {
         const record = await room.directories.read(ref);
+        if (record !== undefined && JSON.stringify(record) !== JSON.stringify(want.manifest.record))
+          throw new DiskStateError(`${describeDisk(ref)} has changed at the source since it was copied`);
         const chain = record && (await chainOf(room, ref, record));
         if (chain !== undefined) return { kind: "ready", chain };
       }
