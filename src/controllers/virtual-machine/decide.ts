@@ -16,7 +16,6 @@ import { chooseResize, describeSize, type ResizeChoice, UNREADABLE_MACHINES } fr
 import { type OwnStatus, RESIZE_PENDING, saysStanding, standingStatus, storedStatus } from "./standing.ts";
 import {
   blockedStatus,
-  evacuated,
   type MachineStatus,
   nodeLost,
   placedStatus,
@@ -206,7 +205,7 @@ const evacuate = (
     steps: [
       {
         kind: "apply-status",
-        status: spokenStatus(machine, evacuated(message), own, now),
+        status: spokenStatus(machine, provisioning(relocation.nodeName), own, now),
       },
       announce({ type: "Warning", reason: "Evacuated", message }),
     ],

@@ -108,12 +108,6 @@ export const provisioning = (nodeName: string): Voice => ({
   ready: draftOf("Ready", "False", PROVISIONING, `Node ${nodeName} prepares the machine.`),
 });
 
-/** The same, of a machine whose node is out of service. */
-export const evacuated = (message: string): Voice => ({
-  printableStatus: "Provisioning",
-  ready: draftOf("Ready", "False", PROVISIONING, message),
-});
-
 export const nodeLost = (printableStatus: PrintableStatus, message: string): Voice => ({
   printableStatus,
   ready: draftOf("Ready", "Unknown", NODE_LOST, message),
