@@ -79,7 +79,13 @@ beforeAll(async () => {
   };
   await create(cluster, resource, manifestOf(NAME));
   await untilRefused("a migration", () => say(agents.unbound, { phase: "Failed" }));
-  await untilRefused("a spec", () => patch(controller, { spec: { timeoutSeconds: 11 } }));
+  await untilRefused("one more", () =>
+    controller.call({
+      method: "POST",
+      path: `${cluster.pathOf(resource)}?dryRun=All`,
+      body: manifestOf("more"),
+    }),
+  );
 });
 
 afterAll(async () => {
