@@ -14,6 +14,7 @@ export const findViolation = (facts: MigrationFacts): Violation | undefined =>
   nodeAnswers(facts) ??
   targetExists(facts) ??
   machineIsSettled(facts) ??
+  stateGoesAlong(facts) ??
   volumesAreMade(facts) ??
   findAhead(facts.migration, facts) ??
   allIsUnderstood(facts);
@@ -76,6 +77,18 @@ const machineIsSettled = ({ migration, machine }: MigrationFacts): Violation | u
   return passing(
     "MachineNotSettled",
     `VirtualMachine ${migration.spec.virtualMachine} is ${machine.status?.printableStatus ?? "Pending"}; it is moved when its guest is either on or off.`,
+  );
+};
+
+/** What libvirt itself keeps for a guest goes along with one that runs, and with no other. */
+const stateGoesAlong = ({ machine }: MigrationFacts): Violation | undefined => {
+  if (machine === undefined || powerOf(machine) === "on") return undefined;
+  const { firmware, tpm } = machine.spec;
+  if (!tpm && firmware !== "UEFI") return undefined;
+  const state = tpm ? "the content of its TPM is" : "the variables of its UEFI firmware are";
+  return passing(
+    "StateStaysBehind",
+    `VirtualMachine ${machine.metadata.name} is off, and ${state} its node's own; it can be moved while it runs.`,
   );
 };
 

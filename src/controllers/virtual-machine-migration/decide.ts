@@ -180,21 +180,18 @@ const timeLeftMs = ({ spec, status }: VirtualMachineMigration, now: Date): numbe
 };
 
 /**
- * The guest is at the source, whose agent decides. When the source is certainly
+ * The guest is at the source, whose agent decides, also about a target that is
+ * silent. When the source is certainly
  * off, nobody is left to do so: the target must not go on alone, since it
  * may let the guest go on only after Copying has become Switching.
  */
 const voiceWhileCopying = (
-  { migration, source, target }: MigrationFacts,
-  { sourceNode, targetNode }: Ends,
+  { migration, source }: MigrationFacts,
+  { sourceNode }: Ends,
 ): Voice<MigrationPhase> | undefined => {
   if (isGone(source)) return failedVoice("SourceGone", `Node ${sourceNode}, which had the machine, is gone.`);
   if (source !== undefined && isLost(source))
     return silentVoice(silence(sourceNode, "The guest may run there."));
-  if (target === undefined || isLost(target))
-    return silentVoice(
-      silence(targetNode, `The guest runs on node ${sourceNode}, which gives the migration up.`),
-    );
   return followingVoice(migration);
 };
 
@@ -214,8 +211,8 @@ const silence = (nodeName: string, consequence: string): string =>
  * - With disks of both kinds there is no state that fits together.
  */
 const voiceWhileSwitching = (facts: MigrationFacts, ends: Ends): Voice<MigrationPhase> | undefined => {
-  const { migration, source, target, machine } = facts;
-  const { sourceNode, targetNode } = ends;
+  const { migration, target } = facts;
+  const { targetNode } = ends;
   if (isGone(target)) return voiceWithoutTarget(facts, ends);
   if (target !== undefined && isLost(target))
     return silentVoice(
@@ -224,8 +221,6 @@ const voiceWhileSwitching = (facts: MigrationFacts, ends: Ends): Voice<Migration
         `Only that node knows whether the guest runs there. If it is certainly switched off, set spec.outOfService of Hypervisor ${targetNode}.`,
       ),
     );
-  if (machine !== undefined && (source === undefined || isLost(source)))
-    return silentVoice(silence(sourceNode, `Node ${targetNode} takes the machine over.`));
   return followingVoice(migration);
 };
 

@@ -82,6 +82,22 @@ describe("A migration", () => {
       "VolumeNotReady: Volume data of the machine is still being made.",
     ],
     [
+      "a guest is off whose firmware keeps variables",
+      {
+        machines: [
+          machineOf(
+            "web",
+            {},
+            {
+              spec: { firmware: "UEFI" },
+              status: { printableStatus: "Stopped", guest: { ...guestOn(), powerState: "ShutOff" } },
+            },
+          ),
+        ],
+      },
+      "StateStaysBehind: VirtualMachine web is off, and the variables of its UEFI firmware are its node's own; it can be moved while it runs.",
+    ],
+    [
       "there is no node of that name",
       { migrations: [to("node-9")] },
       "NodeNotFound: There is no Hypervisor node-9. Name another node, or none.",
@@ -265,9 +281,9 @@ describe("A migration under way is the agents' to end", () => {
       "the target is silent",
       "Copying",
       { hypervisors: [nodeWith("node-1"), nodeWith("node-2", silent)] },
-      "Copying Unknown NodeLost",
+      "Copying False Copying",
     ],
-    ["the target is gone", "Copying", { hypervisors: [nodeWith("node-1")] }, "Copying Unknown NodeLost"],
+    ["the target is gone", "Copying", { hypervisors: [nodeWith("node-1")] }, "Copying False Copying"],
     ["the source is gone", "Copying", { hypervisors: [nodeWith("node-2")] }, "Failed False SourceGone"],
     [
       "the source is out of service and silent",
