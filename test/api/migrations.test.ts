@@ -120,17 +120,19 @@ const untilOn = (name: string, node: string): Promise<VirtualMachine> =>
     throw new Error(JSON.stringify(found?.status?.nodeName));
   });
 
-/** What the agent of one end writes, as it does: bound to the version that it has seen. */
-const say = async (name: string, status: object): Promise<void> => {
-  const migration = await stage.read(virtualMachineMigrations, name);
-  const { code } = await cluster.administrator.call({
-    method: "PATCH",
-    path: `${cluster.pathOf(virtualMachineMigrations, name)}/status`,
-    contentType: MERGE_PATCH,
-    body: { metadata: { resourceVersion: migration?.metadata.resourceVersion ?? "" }, status: { ...status } },
+/** What the agent of one end writes, as it does: bound to the version that it has seen, and anew when that was not the last. */
+const say = (name: string, status: object): Promise<boolean> =>
+  waitFor(`VirtualMachineMigration ${name} with ${JSON.stringify(status)}`, async () => {
+    const migration = await stage.read(virtualMachineMigrations, name);
+    const resourceVersion = migration?.metadata.resourceVersion ?? "";
+    const { code } = await cluster.administrator.call({
+      method: "PATCH",
+      path: `${cluster.pathOf(virtualMachineMigrations, name)}/status`,
+      contentType: MERGE_PATCH,
+      body: { metadata: { resourceVersion }, status: { ...status } },
+    });
+    return code === 200 ? true : Promise.reject(new Error(`answer ${code}`));
   });
-  expect(code).toBe(200);
-};
 
 const released = (name: string): Promise<VirtualMachineMigration> =>
   waitFor(`VirtualMachineMigration ${name} without finalizer`, async () => {

@@ -93,7 +93,14 @@ const stateGoesAlong = ({ machine }: MigrationFacts): Violation | undefined => {
 };
 
 /** The disk of a Volume that is being made belongs to the node that makes it. */
-const volumesAreMade = ({ givenVolumes }: MigrationFacts): Violation | undefined => {
+const volumesAreMade = ({ machine, givenVolumes }: MigrationFacts): Violation | undefined => {
+  const given = machine?.status?.allocation?.volumes ?? [];
+  const unknown = given.find(({ uid }) => !givenVolumes.some(({ metadata }) => metadata.uid === uid));
+  if (unknown !== undefined)
+    return passing(
+      "VolumeNotReady",
+      `Volume ${unknown.name} of the machine cannot be understood, or is gone; the controller's log says more.`,
+    );
   const unmade = givenVolumes.find((volume) => !isMade(volume));
   return (
     unmade && passing("VolumeNotReady", `Volume ${unmade.metadata.name} of the machine is still being made.`)

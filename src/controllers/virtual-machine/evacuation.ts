@@ -29,10 +29,13 @@ export const chooseEvacuation = (facts: PlacedFacts): EvacuationChoice => {
   const where = `Node ${nodeName} is out of service, `;
   const { local } = sortDisks(facts);
   if (local.length > 0) return { kind: "stays", message: `${where}${lossMessage(nodeName, local)}` };
-  if (unreadableMachines > 0)
+  // Where a Volume is that cannot be understood is not known.
+  const isWhole =
+    facts.isUnderstood && facts.givenVolumes.length === (machine.status.allocation.volumes?.length ?? 0);
+  if (unreadableMachines > 0 || !isWhole)
     return {
       kind: "stays",
-      message: `${where}and no machine is started elsewhere while the controller cannot understand some machines; its log says more.`,
+      message: `${where}and nothing is started elsewhere while the controller cannot understand some machines, or not all Volumes of this one; its log says more.`,
     };
   const relocation = { ...facts, nodes };
   const request = relocationRequest(relocation);

@@ -61,6 +61,7 @@ const storesOf = ({ machines = [], images = [imageWith()], volumes = [], ...worl
     images: namespaced(images),
     volumes: namespaced(volumes, volumeIndexes),
     virtualMachineSnapshots: namespaced(world.snapshots ?? []),
+    virtualMachineMigrations: storeOf([]),
     flavors: storeOf([flavorWith()]),
     keyPairs: namespaced([keyPairWith(), keyPairWith(undefined, { namespace: "shop" })]),
     networks: storeOf([lan, wan]),
