@@ -34,9 +34,9 @@ type Message = z.output<typeof message>;
 
 /** https://qemu.readthedocs.io/en/latest/interop/qemu-storage-daemon-qmp-ref.html */
 interface Monitor {
-  ask(command: string, args?: object): Promise<void>;
+  readonly ask: (command: string, args?: object) => Promise<void>;
   /** Resolves with the next event that fits. */
-  next(fits: (event: Message) => boolean): Promise<void>;
+  readonly next: (fits: (event: Message) => boolean) => Promise<void>;
   close(): void;
 }
 

@@ -11,14 +11,14 @@ const buses = {
   SCSI: { name: "scsi", prefix: "sd" },
 } as const satisfies Record<VolumeBus, { name: string; prefix: string }>;
 
-const LETTERS = "abcdefghijklmnopqrstuvwxyz";
+const LETTERS: readonly string[] = "abcdefghijklmnopqrstuvwxyz".split("");
 
 /**
  * The first name on a bus that is not in use: vda, vdb, …; undefined when all
  * are. A machine has fewer disks than the alphabet has letters.
  */
 export const freeTarget = (bus: VolumeBus, inUse: ReadonlySet<string>): string | undefined =>
-  [...LETTERS].map((letter) => buses[bus].prefix + letter).find((name) => !inUse.has(name));
+  LETTERS.map((letter) => buses[bus].prefix + letter).find((name) => !inUse.has(name));
 
 const notOurs = element("seclabel", { model: "dac", relabel: "no" });
 

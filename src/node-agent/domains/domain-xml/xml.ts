@@ -84,7 +84,8 @@ const recordIn = (value: unknown): Node => (isRecord(value) ? value : {});
 /** What fast-xml-parser's `preserveOrder` makes of an element, or of text. */
 const fromNode = (node: Node): XmlElement | string => {
   const text = node[TEXT];
-  if (text !== undefined) return String(text);
+  // The parser leaves every text a string: parseTagValue is off.
+  if (typeof text === "string") return text;
   const name = Object.keys(node).find((key) => key !== ATTRIBUTES) ?? "";
   const attributes = Object.entries(recordIn(node[ATTRIBUTES])).map(([key, value]) => [key, String(value)]);
   return { name, attributes: Object.fromEntries(attributes), children: fromNodes(node[name]) };

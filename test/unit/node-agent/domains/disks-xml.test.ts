@@ -126,7 +126,7 @@ describe("a guest is described with", () => {
     const devices = [...listed(at(domain, "devices", "disk")), ...listed(at(domain, "devices", "interface"))];
     const places = devices.flatMap((device) => {
       const place = at(device, "boot", "order");
-      return place === undefined ? [] : [[String(at(device, "target", "dev")), String(place)] as const];
+      return place === undefined ? [] : [[at(device, "target", "dev"), place] as const];
     });
     expect(places.toSorted(([, a], [, b]) => Number(a) - Number(b))).toEqual(expected);
   });
