@@ -135,6 +135,12 @@ export const virtualMachineMigrations = defineKind({
     { name: "SOURCE", type: "string", jsonPath: ".status.sourceNode", description: "Node that it leaves" },
     { name: "TARGET", type: "string", jsonPath: ".status.targetNode", description: "Node that it moves to" },
     {
+      name: "READY",
+      type: "string",
+      jsonPath: ".status.conditions[?(@.type=='Ready')].status",
+      description: "Whether the machine is on the other node",
+    },
+    {
       name: "PROGRESS",
       type: "integer",
       jsonPath: ".status.progress.percent",

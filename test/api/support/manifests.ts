@@ -47,6 +47,14 @@ const specs: Readonly<Record<string, JsonObject>> = {
   },
   VirtualMachineSnapshot: { virtualMachine: "web", includeMemory: true, quiesce: "Required" },
   VirtualMachineRestore: { virtualMachine: "web", snapshot: "before", powerState: "Running" },
+  VirtualMachineMigration: {
+    virtualMachine: "web",
+    targetNode: "node-b",
+    bandwidthMiBps: 100,
+    maxDowntimeMilliseconds: 500,
+    autoConverge: false,
+    timeoutSeconds: 600,
+  },
   Image: {
     source: { url: "https://images.example.com/debian.qcow2?build=1" },
     format: "qcow2",
@@ -101,7 +109,14 @@ const specs: Readonly<Record<string, JsonObject>> = {
       },
     ],
   },
-  Hypervisor: { unschedulable: true, cpuOvercommitPercent: 200, memoryOvercommitPercent: 110 },
+  Hypervisor: {
+    unschedulable: true,
+    drain: true,
+    maxParallelMigrations: 4,
+    outOfService: true,
+    cpuOvercommitPercent: 200,
+    memoryOvercommitPercent: 110,
+  },
 };
 
 const common: JsonObject = {
@@ -199,6 +214,19 @@ const statuses: Readonly<Record<string, JsonObject>> = {
     nodeName: "node-a",
     machineUid: UID,
     snapshotUid: UID,
+    startedAt: NOW,
+    completedAt: NOW,
+  },
+  VirtualMachineMigration: {
+    ...common,
+    phase: "Succeeded",
+    machineUid: UID,
+    sourceNode: "node-a",
+    targetNode: "node-b",
+    live: true,
+    progress: { percent: 100, remainingMiB: 0, iteration: 3 },
+    downtimeMilliseconds: 90,
+    targetReady: true,
     startedAt: NOW,
     completedAt: NOW,
   },
