@@ -7,7 +7,9 @@ import {
   movingDisks,
   refOf,
   requireMachine,
+  isTerminating,
 } from "./migration-context.ts";
+import type { MigrationNews } from "./migration-status.ts";
 import type { DepartureProgress } from "./migrations/index.ts";
 
 /** What the source does of its own accord. */
@@ -16,6 +18,8 @@ const SOON_MS = 500;
 const NOT_MOVED_YET_MS = 1_000;
 /** The phase and what is said of a copy are not written more often than this. */
 const PROGRESS_MS = 2_000;
+/** The longest message that a condition may have. */
+const MAX_MESSAGE = 4096;
 
 /** Writes how far it is; whoever changes the phase at the same moment goes first. */
 const progressWriter = (uid: string, { migrations, now }: MigrationContext, { signal }: MigrationOptions) => {
@@ -72,30 +76,38 @@ export const begin = async (
   return requeueAfter(spec.timeoutSeconds * 1000);
 };
 
+/** Why the guest is not moved on. */
+const endOf = (
+  migration: VirtualMachineMigration,
+  { room, machines }: MigrationContext,
+): Pick<MigrationNews, "phase" | "reason" | "message"> => {
+  if (migration.metadata.deletionTimestamp !== undefined)
+    return {
+      phase: "Cancelled",
+      reason: "Cancelled",
+      message: "The migration was deleted; the machine stays.",
+    };
+  if (isTerminating(machines.get(migration.status?.machineUid ?? "")))
+    return { phase: "Cancelled", reason: "MachineTerminating", message: "The machine is being deleted." };
+  const session = room.outgoing(migration.metadata.uid);
+  const failure = session === undefined ? "the node's agent was started again" : session.failure();
+  if (failure === undefined)
+    return {
+      phase: "Failed",
+      reason: "TimedOut",
+      message: "The machine stays: the migration took longer than spec.timeoutSeconds.",
+    };
+  const message = `The machine stays: ${failure}.`.slice(0, MAX_MESSAGE);
+  return { phase: "Failed", reason: "MigrationFailed", message };
+};
+
 /** Whoever wants the guest to stay says so first: from then on the target cannot let it go on. */
 export const giveUp = async (
   migration: VirtualMachineMigration,
   context: MigrationContext,
   options: MigrationOptions,
 ): Promise<ReconcileResult> => {
-  const isDeleted = migration.metadata.deletionTimestamp !== undefined;
-  const session = context.room.outgoing(migration.metadata.uid);
-  const failure = session === undefined ? "the node's agent was started again" : session.failure();
-  await context.migrations.swap(
-    migration,
-    isDeleted
-      ? { phase: "Cancelled", reason: "Cancelled", message: "The migration was deleted; the machine stays." }
-      : {
-          phase: "Failed",
-          reason: failure === undefined ? "TimedOut" : "MigrationFailed",
-          message:
-            `The machine stays: ${failure ?? "the migration took longer than spec.timeoutSeconds"}.`.slice(
-              0,
-              4096,
-            ),
-        },
-    options,
-  );
+  await context.migrations.swap(migration, endOf(migration, context), options);
   return requeueAfter(0);
 };
 

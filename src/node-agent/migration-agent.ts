@@ -1,5 +1,5 @@
 import type { VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
-import { virtualMachines } from "../api/virtual-machine.ts";
+import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
 import { volumes } from "../api/volume.ts";
 import {
   type Change,
@@ -12,7 +12,7 @@ import {
 } from "../kube/index.ts";
 import type { Agent } from "./agent.ts";
 import type { Arrivals } from "./arrivals.ts";
-import type { MigrationContext } from "./migration-context.ts";
+import { isTerminating, type MigrationContext } from "./migration-context.ts";
 import type { MigrationHolds } from "./migration-holds.ts";
 import type { MigrationStores, MigrationView } from "./migration-objects.ts";
 import type { MigrationPeers } from "./migration-peers.ts";
@@ -73,7 +73,11 @@ const contextOf = (
   };
 };
 
-/** What is asked for beside changes of migrations: a machine that has come or gone lets one end go on. */
+/** What a migration goes by: whether the machine is this node's, and whether it is to stay at all. */
+const standingOf = (machine: VirtualMachine | undefined): string =>
+  machine === undefined ? "elsewhere" : isTerminating(machine) ? "terminating" : "here";
+
+/** What is asked for beside changes of migrations: a machine that has come, gone or been deleted lets one end go on. */
 const alsoLook = (options: MigrationAgentOptions, lookAt: (migrationUid: string) => void) => {
   const { stores, migrations, agent, holds } = options;
   const lookAtAllOf = (machineUid: string | undefined): void => {
@@ -83,7 +87,7 @@ const alsoLook = (options: MigrationAgentOptions, lookAt: (migrationUid: string)
   const both: readonly MigrationStores[keyof MigrationStores][] = [stores.outgoing, stores.incoming];
   const stops = [
     stores.machines.onChange(({ before, after }) => {
-      if (before === undefined || after === undefined) lookAtAllOf((before ?? after)?.metadata.uid);
+      if (standingOf(before) !== standingOf(after)) lookAtAllOf((before ?? after)?.metadata.uid);
     }),
     ...both.map((store) =>
       store.onChange((change) => machinesOf(change).forEach((uid) => agent.lookAtMachine(uid))),

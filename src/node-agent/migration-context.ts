@@ -53,6 +53,10 @@ export const requireMachine = async (
   return target;
 };
 
+/** Has somebody deleted the machine? Then there is nothing to move it for. */
+export const isTerminating = (machine: VirtualMachine | undefined): boolean =>
+  machine?.metadata.deletionTimestamp !== undefined;
+
 /** A disk of a machine that moves. */
 export interface MovingDisk extends DiskRef {
   /** Name of the Volume; undefined for the root disk. */

@@ -16,7 +16,7 @@ export interface MigrationNews {
   readonly reason: string;
   readonly message: string;
   readonly targetReady?: boolean;
-  readonly progress?: Status["progress"];
+  readonly progress?: Status["progress"] | undefined;
   readonly downtimeMilliseconds?: number | undefined;
 }
 

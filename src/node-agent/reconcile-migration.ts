@@ -8,6 +8,7 @@ import {
   movingDisks,
   refOf,
   requireMachine,
+  isTerminating,
 } from "./migration-context.ts";
 import {
   decide,
@@ -21,6 +22,7 @@ import { prepareArrival } from "./prepare-arrival.ts";
 
 const CHECK_MS = 1_000;
 const SOON_MS = 500;
+const COMPLETE = { percent: 100, remainingMiB: 0 } as const;
 
 type Take = (
   migration: VirtualMachineMigration,
@@ -50,7 +52,7 @@ export const reconcileMigration = async (
 const factsOf = async (
   migration: VirtualMachineMigration,
   { role, vmUid }: { readonly role: MigrationRole; readonly vmUid: string },
-  { room, migrations, holds, now }: MigrationContext,
+  { room, migrations, holds, machines, now }: MigrationContext,
   options: MigrationOptions,
 ): Promise<MigrationFacts> => {
   const { metadata, status, spec } = migration;
@@ -58,13 +60,14 @@ const factsOf = async (
   const session = role === "source" ? room.outgoing(uid) : room.incoming(uid);
   const startedAt = status?.startedAt === undefined ? Infinity : Date.parse(status.startedAt);
   const isLate = role === "source" && now().getTime() > startedAt + spec.timeoutSeconds * 1000;
+  const isUseless = role === "source" && isTerminating(machines.get(vmUid));
   const state: SessionState = session?.state() ?? "none";
   return {
     role,
     phase: status?.phase,
     live: status?.live !== false,
     targetReady: status?.targetReady === true,
-    isGivenUp: metadata.deletionTimestamp !== undefined || isLate,
+    isGivenUp: metadata.deletionTimestamp !== undefined || isLate || isUseless,
     session: state,
     domain: await room.observe(role, vmUid, options),
     isOwner: isSuperseded(migration, migrations.list()) || holds.isSettled(uid),
@@ -140,7 +143,8 @@ const succeed: Take = async (migration, context, options) => {
     ? await room.downtimeOf(target.machine.metadata.uid, options)
     : undefined;
   const message = `The machine is on node ${context.nodeName}.`;
-  const news = { phase: "Succeeded", reason: "Succeeded", message, downtimeMilliseconds } as const;
+  const progress = isLive ? { ...migration.status?.progress, ...COMPLETE } : undefined;
+  const news = { phase: "Succeeded", reason: "Succeeded", message, downtimeMilliseconds, progress } as const;
   await migrations.swap(migration, news, options);
   return done;
 };
