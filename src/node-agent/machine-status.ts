@@ -11,6 +11,7 @@ import type { PendingChange } from "./domains/types.ts";
 import { isOn } from "./guest-record.ts";
 import type { Goal } from "./lifecycle.ts";
 import type { Finding } from "./probes/types.ts";
+import { type Readiness, readyConditions } from "./ready-conditions.ts";
 
 /** A disk that a machine needs before it can be started, and that is not there. */
 export type MissingStorage =
@@ -76,13 +77,8 @@ export interface MachineReport {
 }
 
 /** The state in one word, with the reason and the sentence that Ready carries. */
-interface Verdict {
+interface Verdict extends Readiness {
   readonly printableStatus: PrintableStatus;
-  readonly ready: "True" | "False";
-  readonly reason: string;
-  readonly message: string;
-  /** Why the machine is not on its way to Ready without a person's help. */
-  readonly stalled?: boolean;
 }
 
 const verdict = (
@@ -300,20 +296,12 @@ const drafts = (
   said: Verdict,
   changes: readonly PendingChange[],
 ): ConditionDraft[] => {
-  const draft = (type: string, status: "True" | "False"): ConditionDraft => ({
-    type,
-    status,
-    observedGeneration: report.generation,
-    reason: said.reason,
-    message: said.message,
-  });
   const storage = storageDraft(report);
+  const { generation: observedGeneration, outcome } = report;
   return [
-    draft("Ready", said.ready),
-    ...(said.ready === "True" ? [] : [draft(said.stalled === true ? "Stalled" : "Reconciling", "True")]),
+    ...readyConditions(said, { observedGeneration, isReleased: outcome.kind === "released" }),
     ...(storage === undefined ? [] : [storage]),
-    ...restartDrafts(changes, report.generation),
-    ...(report.outcome.kind === "released" ? [draft("Released", "True")] : []),
+    ...restartDrafts(changes, observedGeneration),
   ];
 };
 

@@ -1,4 +1,3 @@
-import { findCondition } from "../api/condition.ts";
 import type { VirtualMachine } from "../api/virtual-machine.ts";
 import type { VirtualMachineRestore } from "../api/virtual-machine-restore.ts";
 import type { VirtualMachineSnapshot } from "../api/virtual-machine-snapshot.ts";
@@ -9,6 +8,7 @@ import type { Domains, LiveDomains } from "./domains/index.ts";
 import { isOn } from "./guest-record.ts";
 import type { LifecycleMetrics } from "./lifecycle-metrics.ts";
 import type { ObjectView } from "./object-view.ts";
+import { announceReady } from "./ready-conditions.ts";
 import { locateDisks } from "./reconcile-snapshot.ts";
 import { refusalOf } from "./restore-refusal.ts";
 import {
@@ -90,10 +90,8 @@ const say = async (
   const latest = restoreObjects.get(restore.metadata.uid) ?? restore;
   const apply = restoreStatus(latest, result, now());
   await restoreObjects.say(latest, apply, options);
-  const before = findCondition(latest.status?.conditions, "Ready");
-  const after = findCondition(apply.status.conditions, "Ready");
-  if (after === undefined || after.reason === before?.reason) return;
-  events.event(latest, result.kind === "failed" ? "Warning" : "Normal", after.reason, after.message);
+  const type = result.kind === "failed" ? "Warning" : "Normal";
+  announceReady(events, latest, apply.status.conditions, type);
 };
 
 /** The machine is its owner's again, and layers that nobody needs go. */

@@ -9,6 +9,7 @@ import type { VolumeLookup } from "./guest-volumes.ts";
 import type { LifecycleMetrics } from "./lifecycle-metrics.ts";
 import { type MergeContext, mergeDisks, type MergeProgress } from "./merge-disk.ts";
 import type { ObjectView } from "./object-view.ts";
+import { announceReady } from "./ready-conditions.ts";
 import {
   type IntendedDisks,
   type SnapshotResult,
@@ -89,10 +90,8 @@ const say = async (
   const latest = snapshotObjects.get(snapshot.metadata.uid) ?? snapshot;
   const apply = snapshotStatus(latest, result, now());
   await snapshotObjects.say(latest, apply, options);
-  const before = findCondition(latest.status?.conditions, "Ready");
-  const after = findCondition(apply.status.conditions, "Ready");
-  if (after === undefined || after.reason === before?.reason) return;
-  events.event(latest, result.kind === "failed" ? "Warning" : "Normal", after.reason, after.message);
+  const type = result.kind === "failed" ? "Warning" : "Normal";
+  announceReady(events, latest, apply.status.conditions, type);
 };
 
 const waiting = (reason: string, message: string): Pass => ({

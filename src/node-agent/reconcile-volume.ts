@@ -4,6 +4,7 @@ import { done, type EventRecorder, type ReconcileResult, requeueAfter } from "..
 import { chainSizeMiB, volumeDiskOf, volumeSizeMiB } from "./desired.ts";
 import type { LifecycleMetrics } from "./lifecycle-metrics.ts";
 import type { ObjectView } from "./object-view.ts";
+import { announceReady } from "./ready-conditions.ts";
 import {
   copiedFrom,
   ensureDisk,
@@ -73,10 +74,8 @@ const say = async (
   const latest = volumeObjects.get(volume.metadata.uid) ?? volume;
   const apply = volumeStatus(latest, volume.metadata.generation ?? 0, result, now());
   await volumeObjects.say(latest, apply, options);
-  const before = findCondition(latest.status?.conditions, "Ready");
-  const after = findCondition(apply.status.conditions, "Ready");
-  if (after === undefined || after.reason === before?.reason) return;
-  events.event(latest, result.kind === "failed" ? "Warning" : "Normal", after.reason, after.message);
+  const type = result.kind === "failed" ? "Warning" : "Normal";
+  announceReady(events, latest, apply.status.conditions, type);
 };
 
 const missing = (disk: Exclude<StoredDisk, { kind: "ready" }>, volume: Volume): Pass => {

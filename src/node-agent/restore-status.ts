@@ -1,4 +1,4 @@
-import { type ConditionDraft, findCondition, timestampOf, withTransitionTimes } from "../api/condition.ts";
+import { findCondition, timestampOf, withTransitionTimes } from "../api/condition.ts";
 import { apiVersionOf } from "../api/resource.ts";
 import {
   type RestorePhase,
@@ -6,6 +6,7 @@ import {
   virtualMachineRestores,
 } from "../api/virtual-machine-restore.ts";
 import type { OwnStatus } from "./object-view.ts";
+import { type Readiness, readyConditions } from "./ready-conditions.ts";
 
 /**
  * How far a restore is, as far as the records of the disks do not tell: once it
@@ -30,11 +31,8 @@ export const ownRestoreStatus: OwnStatus = {
   conditions: ["Ready", "Reconciling", "Stalled"],
 };
 
-interface Verdict {
+interface Verdict extends Readiness {
   readonly phase: RestorePhase;
-  readonly ready: "True" | "False";
-  readonly reason: string;
-  readonly message: string;
 }
 
 /** Whether the restore is over, well or not: nothing more is ever done for it. */
@@ -66,7 +64,13 @@ const verdictOf = (result: RestoreResult): Verdict => {
         message: "The machine is as the snapshot shows it.",
       };
     case "failed":
-      return { phase: "Failed", ready: "False", reason: result.reason, message: result.message };
+      return {
+        phase: "Failed",
+        ready: "False",
+        reason: result.reason,
+        message: result.message,
+        stalled: true,
+      };
   }
 };
 
@@ -83,19 +87,9 @@ const times = ({ status }: VirtualMachineRestore, phase: RestorePhase, now: Date
 
 /** Everything that the node agent says of a restore, as one server-side apply of its status. */
 export const restoreStatus = (restore: VirtualMachineRestore, result: RestoreResult, now: Date) => {
-  const { phase, ready, reason, message } = verdictOf(result);
+  const { phase, ...said } = verdictOf(result);
   const observedGeneration = restore.metadata.generation ?? 0;
-  const draft = (type: string, status: "True" | "False"): ConditionDraft => ({
-    type,
-    status,
-    observedGeneration,
-    reason,
-    message,
-  });
-  const drafts = [
-    draft("Ready", ready),
-    ...(ready === "True" ? [] : [draft(phase === "Failed" ? "Stalled" : "Reconciling", "True")]),
-  ];
+  const drafts = readyConditions(said, { observedGeneration });
   const { name, namespace, uid } = restore.metadata;
   return {
     apiVersion: apiVersionOf(virtualMachineRestores),

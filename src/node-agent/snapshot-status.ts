@@ -1,4 +1,4 @@
-import { type ConditionDraft, withTransitionTimes } from "../api/condition.ts";
+import { withTransitionTimes } from "../api/condition.ts";
 import { apiVersionOf } from "../api/resource.ts";
 import {
   type SnapshotConsistency,
@@ -7,6 +7,7 @@ import {
   virtualMachineSnapshots,
 } from "../api/virtual-machine-snapshot.ts";
 import type { OwnStatus } from "./object-view.ts";
+import { type Readiness, readyConditions } from "./ready-conditions.ts";
 
 type Status = NonNullable<VirtualMachineSnapshot["status"]>;
 
@@ -51,12 +52,8 @@ export const ownSnapshotStatus: OwnStatus = {
   conditions: ["Ready", "Reconciling", "Stalled", "Released"],
 };
 
-interface Verdict {
+interface Verdict extends Readiness {
   readonly phase: SnapshotPhase;
-  readonly ready: "True" | "False";
-  readonly reason: string;
-  readonly message: string;
-  readonly stalled?: boolean;
   /** What the snapshot shows, as far as that is known. */
   readonly content: Partial<Status>;
 }
@@ -127,26 +124,12 @@ const verdictOf = (snapshot: VirtualMachineSnapshot, result: SnapshotResult): Ve
   }
 };
 
-const draftsOf = (said: Verdict, isReleased: boolean, observedGeneration: number): ConditionDraft[] => {
-  const draft = (type: string, status: "True" | "False"): ConditionDraft => ({
-    type,
-    status,
-    observedGeneration,
-    reason: said.reason,
-    message: said.message,
-  });
-  return [
-    draft("Ready", said.ready),
-    ...(said.ready === "True" ? [] : [draft(said.stalled === true ? "Stalled" : "Reconciling", "True")]),
-    ...(isReleased ? [draft("Released", "True")] : []),
-  ];
-};
-
 /** Everything that the node agent says of a snapshot, as one server-side apply of its status. */
 export const snapshotStatus = (snapshot: VirtualMachineSnapshot, result: SnapshotResult, now: Date) => {
   const said = verdictOf(snapshot, result);
   const observedGeneration = snapshot.metadata.generation ?? 0;
-  const drafts = draftsOf(said, result.kind === "released", observedGeneration);
+  const isReleased = result.kind === "released";
+  const drafts = readyConditions(said, { observedGeneration, isReleased });
   const { name, namespace, uid } = snapshot.metadata;
   return {
     apiVersion: apiVersionOf(virtualMachineSnapshots),

@@ -1,7 +1,8 @@
-import { type ConditionDraft, withTransitionTimes } from "../api/condition.ts";
+import { withTransitionTimes } from "../api/condition.ts";
 import { apiVersionOf } from "../api/resource.ts";
 import { type Volume, type VolumePhase, volumes } from "../api/volume.ts";
 import type { OwnStatus } from "./object-view.ts";
+import { type Readiness, readyConditions } from "./ready-conditions.ts";
 
 /** What a pass over a Volume came to. */
 export type VolumeResult =
@@ -37,12 +38,8 @@ export const ownVolumeStatus: OwnStatus = {
   conditions: ["Ready", "Reconciling", "Stalled", "Released"],
 };
 
-interface Verdict {
+interface Verdict extends Readiness {
   readonly phase: VolumePhase;
-  readonly ready: "True" | "False";
-  readonly reason: string;
-  readonly message: string;
-  readonly stalled?: boolean;
   readonly sizeMiB?: number | undefined;
   readonly progressPercent?: number | undefined;
 }
@@ -103,21 +100,6 @@ const verdictOf = (volume: Volume, result: VolumeResult): Verdict => {
   }
 };
 
-const draftsOf = (said: Verdict, isReleased: boolean, observedGeneration: number): ConditionDraft[] => {
-  const draft = (type: string, status: "True" | "False"): ConditionDraft => ({
-    type,
-    status,
-    observedGeneration,
-    reason: said.reason,
-    message: said.message,
-  });
-  return [
-    draft("Ready", said.ready),
-    ...(said.ready === "True" ? [] : [draft(said.stalled === true ? "Stalled" : "Reconciling", "True")]),
-    ...(isReleased ? [draft("Released", "True")] : []),
-  ];
-};
-
 /** Everything that the node agent says of a Volume, as one server-side apply of its status. */
 export const volumeStatus = (
   volume: Volume,
@@ -127,7 +109,8 @@ export const volumeStatus = (
   now: Date,
 ) => {
   const said = verdictOf(volume, result);
-  const drafts = draftsOf(said, result.kind === "released", observedGeneration);
+  const isReleased = result.kind === "released";
+  const drafts = readyConditions(said, { observedGeneration, isReleased });
   const { name, namespace, uid } = volume.metadata;
   return {
     apiVersion: apiVersionOf(volumes),
