@@ -256,7 +256,7 @@ describe("a machine with the most hostile of what is accepted", () => {
     expect(links).not.toMatch(new RegExp(`${MARK}|[mn]{60}`));
     const { metadata } = await stage.until(images, names.image, isReady);
     // A short word of ours, or a UID.
-    const known = new RegExp(`^(\\.?[a-z][a-z0-9.]{0,15}|${metadata.uid}|${guest.vmUid}(\\.log)?)$`);
+    const known = new RegExp(`^(\\.?[a-z][a-z0-9.]{0,15}|${metadata.uid}|${guest.vmUid}(\\.(log|sock))?)$`);
     const found = await readdir(guest.node.stateDirectory, { recursive: true });
     expect(found.flatMap((path) => path.split("/")).filter((name) => !known.test(name))).toEqual([]);
   }, 60_000);

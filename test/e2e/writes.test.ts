@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
 import { type AuditFilter, readAuditLog } from "../testbed/audit.ts";
 import { networks } from "../../src/api/network.ts";
+import { securityGroups } from "../../src/api/security-group.ts";
 import { virtualMachines } from "../../src/api/virtual-machine.ts";
 import { guestOf } from "./support/guest.ts";
 import { manifests } from "./support/manifests.ts";
@@ -18,19 +19,33 @@ const SERVICE_ACCOUNT = /^system:serviceaccount:vireo-system:/;
 
 let stage: Stage;
 
-/** Who of Vireo wrote what, oldest first: "vireo-node-agent patch status". */
-const writes = async (filter: AuditFilter = {}): Promise<readonly string[]> =>
+const ofVireo = async (filter: AuditFilter) =>
   (await readAuditLog(stage.testbed.controlPlane.auditLogPath, filter))
     .filter(({ user }) => SERVICE_ACCOUNT.test(user.username))
+    .map(({ user, ...event }) => ({ ...event, writer: user.username.replace(SERVICE_ACCOUNT, "") }));
+
+/** What Vireo has written, on whatever, oldest first: "vireo-controller patch networks/test". */
+const writes = async (): Promise<readonly string[]> =>
+  (await ofVireo({}))
     // A fresh agent reports its node anew.
     .filter(({ objectRef }) => objectRef?.resource !== "hypervisors")
-    .map(({ user, verb, objectRef }) =>
-      [user.username.replace(SERVICE_ACCOUNT, ""), verb, objectRef?.subresource ?? objectRef?.resource].join(
-        " ",
-      ),
-    );
+    .map(({ writer, verb, objectRef }) => `${writer} ${verb} ${objectRef?.resource}/${objectRef?.name}`);
 
-const writesOn = (name: string): Promise<readonly string[]> => writes({ resource: "virtualmachines", name });
+/** Who of Vireo wrote what of a machine, oldest first: "vireo-node-agent patch status". */
+const writesOn = async (name: string): Promise<readonly string[]> =>
+  (await ofVireo({ resource: "virtualmachines", name })).map(({ writer, verb, objectRef }) =>
+    [writer, verb, objectRef?.subresource ?? objectRef?.resource].join(" "),
+  );
+
+/** What follows a machine's start by itself: its network counts it, and its group says that it is guarded. */
+const untilAllIsSaid = async (): Promise<void> => {
+  await stage.until(networks, "test", ({ status }) => status?.addresses?.allocated === 2);
+  await stage.until(
+    securityGroups,
+    "default",
+    (group) => group.status?.members === 2 && conditionOf(group, "Ready")?.status === "True",
+  );
+};
 
 const [FINALIZER, PLACEMENT, AGENT_STATUS] = [
   "vireo-controller patch virtualmachines",
@@ -58,7 +73,7 @@ describe("a machine on a node that holds the image", () => {
   }, 120_000);
 
   test("costs nothing once it is settled, whoever is restarted and looks at it again", async () => {
-    await stage.until(networks, "test", ({ status }) => status?.addresses?.allocated === 2);
+    await untilAllIsSaid();
     const before = await writes();
 
     await agent().restart();
