@@ -12,6 +12,9 @@ import {
 import { waitFor } from "../testbed/wait.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
 import { manifests } from "./support/manifests.ts";
+import { type Picture, readPng } from "./support/picture.ts";
+import { takePicture } from "./support/rfb.ts";
+import { type Font, learnFont, readText } from "./support/screen-text.ts";
 import { NAMESPACE, startStage, type Stage } from "./support/stage.ts";
 
 /** People at a guest, through the Kubernetes API: kube-apiserver, the api-server, the node's agent, QEMU. */
@@ -22,6 +25,19 @@ const { signal } = new AbortController();
 let stage: Stage;
 let guest: Guest;
 let client: RawKubeClient;
+
+/**
+ * The first word of a SPICE client, for the main channel: magic, version 2.2, size, and what it is
+ * capable of, which is choosing how to authenticate, and short headers.
+ * https://www.spice-space.org/spice-protocol.html
+ */
+const SPICE_LINK = Buffer.concat([
+  Buffer.from("REDQ"),
+  Buffer.from(Uint32Array.of(2, 2, 22).buffer),
+  Buffer.from(Uint32Array.of(0).buffer),
+  Buffer.of(1, 0),
+  Buffer.from(Uint32Array.of(1, 0, 18, 0b1001).buffer),
+]);
 
 const requestOf = (subresource: Subresource, query = "", name = "web") => ({
   what: `${subresource} of ${name}`,
@@ -81,7 +97,7 @@ beforeAll(async () => {
     userAgent: "vireo-e2e",
   });
   await stage.applyBasics();
-  await stage.apply(manifests.machine("web"));
+  await stage.apply(manifests.machine("web", { graphics: ["VNC", "SPICE"] }));
   await stage.untilStatus("web", "Running");
   guest = await guestOf(stage, "web");
   await guest.untilBooted();
@@ -157,12 +173,77 @@ test(
     expect(await screen.untilHeard(/RFB \d{3}\.\d{3}\n/)).toMatch(/^RFB 003\.008/);
     await screen.leave();
 
+    const spice = await open("spice");
+    spice.stream.write(SPICE_LINK);
+    // The same magic, and no error after version and size.
+    expect(await spice.untilHeard(/^REDQ[^]{16}/)).toMatch(/^REDQ[^]{12}\0\0\0\0/);
+    await spice.leave();
+
     const port = await open("portforward", "?port=22");
     expect(await port.untilHeard(/SSH-2\.0/)).toMatch(/^SSH-2\.0/);
     await port.leave();
   },
   PATIENCE_MS,
 );
+
+describe("the screen", () => {
+  /** All that ASCII can print, in two lines. */
+  const CHARACTERS = Array.from({ length: 94 }, (_, index) => String.fromCodePoint(33 + index)).join("");
+  const REFERENCE = [CHARACTERS.slice(0, 47), CHARACTERS.slice(47)];
+  const GRID = { rows: 25, columns: 80 };
+  let font: Font;
+
+  const byVnc = async (): Promise<Picture> => {
+    const { stream, ended } = await client.connect(requestOf("vnc"));
+    try {
+      return await takePicture(stream);
+    } finally {
+      stream.destroy();
+      await ended;
+    }
+  };
+  const byScreenshot = async (): Promise<Picture> =>
+    readPng(await client.bytes({ ...requestOf("screenshot"), method: "GET" }));
+
+  /** Clears the first terminal, takes its cursor away, and writes lines there; any character as printf has it. */
+  const show = (lines: readonly string[]): Promise<string> => {
+    const octal = (line: string): string =>
+      [...line].map((one) => `\\${(one.codePointAt(0) ?? 0).toString(8).padStart(3, "0")}`).join("");
+    const text = lines.map(octal).join(String.raw`\r\n`);
+    return guest.run(String.raw`printf '\033[?25l\033[2J\033[H${text}' >/dev/tty1`);
+  };
+
+  test(
+    "has an alphabet, which is learnt from the guest itself",
+    async () => {
+      expect(await guest.run("stty size </dev/tty1")).toBe(`${GRID.rows} ${GRID.columns}\n`);
+      await show(REFERENCE);
+      font = await waitFor("every character", async () => learnFont(await byVnc(), GRID, REFERENCE));
+      expect(readText(await byScreenshot(), GRID, font)).toEqual(REFERENCE);
+    },
+    PATIENCE_MS,
+  );
+
+  test.each([
+    ["by VNC", byVnc],
+    ["as PNG", byScreenshot],
+  ])(
+    "shows, %s, who asks for a login",
+    async (_how, picture) => {
+      const textOnScreen = async (): Promise<string> =>
+        readText(await picture(), GRID, font)
+          .join("\n")
+          .trim();
+      await show([]);
+      await waitFor("an empty screen", async () => (await textOnScreen()) === "");
+      // The next getty says the guest's name.
+      await guest.run("kill $(ps | awk '/[g]etty 38400 tty1/ { print $1 }')");
+      const text = await waitFor("a prompt", async () => (await textOnScreen()) || undefined);
+      expect(text).toBe("web login:");
+    },
+    PATIENCE_MS,
+  );
+});
 
 test(
   "a port on which nothing listens is refused in words",
