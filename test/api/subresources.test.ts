@@ -294,7 +294,9 @@ describe("a seed", () => {
   });
 
   test("is given to the agent of the node that the machine moves to, while it moves", async () => {
-    const { cluster } = stage;
+    const { cluster, controller } = stage;
+    // It would have its say in the phases.
+    await controller.stop();
     const target = `${cluster.namespace}-b`;
     const agent = await connectAgent(cluster, target);
     const read = async (): Promise<number> => (await get(agent, pathOf("seed", "seeded"))).code;
@@ -319,6 +321,8 @@ describe("a seed", () => {
     }
     expect(codes).toEqual([403, 200, 403]);
     await agent.close();
+    await controller.start();
+    await controller.ready();
   });
 
   test("whose Secret is missing is refused with its name", async () => {
