@@ -11,6 +11,7 @@ import {
   keyOf,
   type Logger,
   type Metrics,
+  type ReconcileResult,
   runTogether,
 } from "../kube/index.ts";
 import { type Contexts, createContexts, type Lookers } from "./agent-context.ts";
@@ -19,6 +20,7 @@ import type { LifecycleMetrics } from "./lifecycle-metrics.ts";
 import { locksOf } from "./lock-uids.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { MigrationHold } from "./migrations/index.ts";
+import type { IsMoving } from "./moving-machines.ts";
 import type { NodeNetwork } from "./node-network.ts";
 import type { OwnObjects, OwnStores } from "./own-objects.ts";
 import { reconcileDisk } from "./reconcile-disk.ts";
@@ -29,6 +31,7 @@ import { reconcileSnapshot } from "./reconcile-snapshot.ts";
 import { reconcileVolume } from "./reconcile-volume.ts";
 import type { NodeRooms } from "./rooms.ts";
 import type { FetchSeed } from "./seed-source.ts";
+import { endStrangersFirst, lookAtStrangers } from "./strangers.ts";
 import { sweepRegularly } from "./sweep.ts";
 import type { StepContext } from "./steps.ts";
 import { createUidLocks, type UidLocks } from "./uid-locks.ts";
@@ -53,6 +56,7 @@ export interface AgentOptions {
   readonly fetchSeed: FetchSeed;
   /** What a migration of the machine forbids; undefined when there is none. */
   readonly migrating: (vmUid: string) => MigrationHold | undefined;
+  readonly isMoving: IsMoving;
   readonly events: EventRecorder;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -89,7 +93,13 @@ const OTHER_WORKERS = 4;
 export const createAgent = (options: AgentOptions): Agent => {
   const { objects } = options;
   const locks = createUidLocks();
-  const controllers: Controllers = createControllers(options, locks, () => contexts);
+  const passes = {
+    machine: (uid: string, signal: AbortSignal) =>
+      locks.hold(locksOf(objects, () => contexts.volume.users).machine(uid), () =>
+        reconcileMachine(uid, contexts.machine, contexts.steps, signal),
+      ),
+  };
+  const controllers: Controllers = createControllers(options, locks, passes, () => contexts);
   const lookers: Lookers = {
     lookAtMachine: (uid) => controllers.machine.enqueue({ name: uid }),
     lookAtVolume: (uid) => controllers.volume.enqueue({ name: uid }),
@@ -114,7 +124,13 @@ export const createAgent = (options: AgentOptions): Agent => {
       return () => reportables.delete(listener);
     },
     run: async (signal) => {
-      const stops = listen(options, controllers, lookers);
+      const { lookAtMachine } = lookers;
+      const stops = [
+        ...listen(options, controllers, lookers),
+        options.rooms.domains.onChange((uid) => {
+          if (uid === "all") void lookAtStrangers(options, lookAtMachine, signal);
+        }),
+      ];
       try {
         await runTogether(
           {
@@ -124,6 +140,10 @@ export const createAgent = (options: AgentOptions): Agent => {
                 (taskSignal: AbortSignal) => controller.run(taskSignal),
               ]),
             ),
+            "machine-passes": async (taskSignal) => {
+              await endStrangersFirst(options, { pass: passes.machine, lookAtMachine }, taskSignal);
+              await controllers.machine.run(taskSignal);
+            },
             sweep: (taskSignal) =>
               sweepRegularly(
                 options,
@@ -148,7 +168,12 @@ export const createAgent = (options: AgentOptions): Agent => {
 type Kind = "machine" | "volume" | "snapshot" | "restore" | "disk" | "image";
 type Controllers = Readonly<Record<Kind, Controller>>;
 
-const createControllers = (options: AgentOptions, locks: UidLocks, contexts: () => Contexts): Controllers => {
+const createControllers = (
+  options: AgentOptions,
+  locks: UidLocks,
+  passes: { machine(uid: string, signal: AbortSignal): Promise<ReconcileResult> },
+  contexts: () => Contexts,
+): Controllers => {
   const { stores, objects, logger, metrics } = options;
   const lockUids = locksOf(objects, () => contexts().volume.users);
   const common = { backoff: { initialMs: 200, maxMs: 30_000 }, workers: OTHER_WORKERS, logger, metrics };
@@ -162,10 +187,7 @@ const createControllers = (options: AgentOptions, locks: UidLocks, contexts: () 
     machine: createController({
       ...common,
       name: "machine",
-      reconcile: ({ name: uid }, signal) =>
-        locks.hold(lockUids.machine(uid), () =>
-          reconcileMachine(uid, contexts().machine, contexts().steps, signal),
-        ),
+      reconcile: ({ name: uid }, signal) => passes.machine(uid, signal),
       watches: [
         { store: stores.machines, map: (change) => keys(uidsToLookAt(change, objects)) },
         { store: stores.volumes, map: (change) => keys(machinesOfVolume(change)) },

@@ -14,6 +14,10 @@ export interface AgentMetrics {
   /** Counts what the difference between two states of a machine tells. */
   readonly machineChanged: (before: VirtualMachine, apply: MachineStatusApply) => void;
   readonly orphanRemoved: () => void;
+  /** What was here of a guest whose machine is on another node. */
+  readonly strangerRemoved: () => void;
+  /** Its root disk, which was left where it is. */
+  readonly diskStranded: () => void;
   readonly probeFinished: (probe: ProbeKind, result: ProbeResult["kind"]) => void;
   /** Machines of this node, asked when the metrics are read. */
   readonly follow: (machines: () => readonly VirtualMachine[]) => void;
@@ -104,6 +108,16 @@ export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): Age
     help: "Guests, disks or links of machines that no longer exist, removed from this node.",
     registers,
   });
+  const strangers = new Counter({
+    name: "vireo_strangers_removed_total",
+    help: "Guests of machines that were on another node by then, ended or removed on this one; their disks stay.",
+    registers,
+  });
+  const stranded = new Counter({
+    name: "vireo_stranded_disks_total",
+    help: "Root disks that such guests left in storage pools that only this node sees.",
+    registers,
+  });
   return {
     disks: diskMetrics(registers),
     machineChanged: (before, { status: { guest } }) => {
@@ -117,6 +131,8 @@ export const createAgentMetrics = ({ registry }: Pick<Metrics, "registry">): Age
       }
     },
     orphanRemoved: () => orphans.inc(),
+    strangerRemoved: () => strangers.inc(),
+    diskStranded: () => stranded.inc(),
     probeFinished: (probe, result) => probes.inc({ probe, result }),
     follow: (machines) => {
       const gauge = new Gauge({

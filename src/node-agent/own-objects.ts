@@ -63,6 +63,15 @@ export const createOwnStores = ({ nodeName, ...common }: OwnObjectsOptions): Own
   };
 };
 
+/** Before all of them are in sync, somebody's things look like nobody's. Rejects when the signal is aborted. */
+export const whenOwnSynced = async (stores: OwnStores, signal: AbortSignal): Promise<void> => {
+  await Promise.all(
+    Object.values(stores).map((store: { whenSynced(signal: AbortSignal): Promise<void> }) =>
+      store.whenSynced(signal),
+    ),
+  );
+};
+
 export const createOwnObjects = (stores: OwnStores, client: KubeClient): OwnObjects => ({
   machines: createMachineView(stores.machines, client),
   volumes: createObjectView({ store: stores.volumes, client, resource: volumes, own: ownVolumeStatus }),

@@ -52,6 +52,7 @@ import { createMigrationAgent } from "./migration-agent.ts";
 import { createMigrationHolds } from "./migration-holds.ts";
 import { createMigrationView } from "./migration-objects.ts";
 import { createMigrationPeers } from "./migration-peers.ts";
+import { createIsMoving } from "./moving-machines.ts";
 import { createNodeNetwork } from "./node-network.ts";
 import type { Route } from "./server/index.ts";
 import { createPeerImages } from "./peer-images.ts";
@@ -330,6 +331,7 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
     network,
     fetchSeed: createSeedSource(parts.rawClient),
     migrating: (machineUid) => moves.holds.of(machineUid),
+    isMoving: createIsMoving({ client, nodeName }),
     lifecycleMetrics: createLifecycleMetrics(metrics),
     now,
     wait: (ms, waitSignal) => sleep(systemClock, ms, waitSignal),

@@ -29,9 +29,11 @@ import {
 import type { AgentMetrics } from "./metrics.ts";
 import type { MigrationHold } from "./migrations/index.ts";
 import type { Finding } from "./probes/types.ts";
+import type { IsMoving } from "./moving-machines.ts";
+import { removeOrphan } from "./remove-orphan.ts";
 import type { MachineView } from "./report.ts";
 import { isStartFailure } from "./start-failure.ts";
-import { executeStep, removeGuest, type StepContext } from "./steps.ts";
+import { executeStep, type StepContext } from "./steps.ts";
 
 /** A download or a copy announces its end; this is for the announcement that got lost. */
 const STORAGE_CHECK_MS = 15_000;
@@ -51,6 +53,8 @@ export interface MachinePassOptions {
   readonly restoring: (vmUid: string) => RestorePowerState | undefined;
   /** What a migration of the machine forbids. */
   readonly migrating: (vmUid: string) => MigrationHold | undefined;
+  /** Whether one has a say in where it is, as the API server knows. */
+  readonly isMoving: IsMoving;
   readonly events: EventRecorder;
   readonly logger: Logger;
   readonly agentMetrics: AgentMetrics;
@@ -71,8 +75,7 @@ export const reconcileMachine = async (
     context.probes.forget(uid);
     options.requests.settle(uid, "The machine is not on this node.");
     // What is here may be on its way from or to another node.
-    if (options.migrating(uid) === undefined) await removeOrphan(uid, options, context, signal);
-    return done;
+    return options.migrating(uid) === undefined ? removeOrphan(uid, options, context, signal) : done;
   }
   const target = placed(machine);
   if (target === undefined || isTrue(machine.status?.conditions, "Released")) {
@@ -205,47 +208,6 @@ const probe = (
   if (probed === undefined) probes.forget(uid);
   else probes.follow(probed);
   return probes.findings(uid).readiness;
-};
-
-/**
- * No machine of this node has this UID, and the store is in sync. Before data
- * is destroyed, two mistakes are ruled out: an object that cannot be read is
- * not among the store's machines, and a machine whose status was lost or
- * changed is no longer among this node's; neither is nobody's.
- */
-const removeOrphan = async (
-  uid: string,
-  { store, machines, logger, agentMetrics }: MachinePassOptions,
-  context: StepContext,
-  signal: AbortSignal,
-): Promise<void> => {
-  if (!(await isAnywhere(uid, context, signal))) return;
-  const unreadable = store.unreadable().find((object) => object.uid === uid);
-  if (unreadable !== undefined) {
-    logger.warn({ uid, err: unreadable.message }, "a guest is left alone: its machine cannot be read");
-    return;
-  }
-  if (await machines.existsInCluster(uid, { signal })) {
-    logger.warn({ uid }, "a guest is left alone: its machine exists, and its status does not name this node");
-    return;
-  }
-  await removeGuest(uid, context, { signal });
-  agentMetrics.orphanRemoved();
-  logger.info({ uid }, "removed what was left of a machine that no longer exists");
-};
-
-const isAnywhere = async (
-  uid: string,
-  { domains, volumes, cloudInit, links }: StepContext,
-  signal: AbortSignal,
-): Promise<boolean> => {
-  if ((await domains.observe(uid, { signal })) !== undefined) return true;
-  const lists = await Promise.all([cloudInit, links].map((room) => room.list({ signal })));
-  if (lists.some((uids) => uids.includes(uid))) return true;
-  const disks = await volumes.disks.list({ signal });
-  return disks.some(
-    ({ ref, state }) => ref.kind === "root" && ref.uid === uid && state !== "kept" && state !== "damaged",
-  );
 };
 
 const takeStep = async (

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
 import type { KubeClient, Store } from "../kube/index.ts";
 import { type MachineStatusApply, ownConditions } from "./machine-status.ts";
@@ -16,7 +17,30 @@ export const alreadySaid = ({ status }: VirtualMachine, apply: MachineStatusAppl
   isSaid(status, apply.status, ownMachineStatus);
 
 /** The machines of this node. */
-export type MachineView = ObjectView<VirtualMachine, MachineStatusApply>;
+export interface MachineView extends ObjectView<VirtualMachine, MachineStatusApply> {
+  /**
+   * Asks the API server for the machine of this UID, whichever node it names.
+   * Of one that cannot be understood, too, it is told where it is.
+   */
+  findInCluster(
+    uid: string,
+    options: { signal: AbortSignal },
+  ): Promise<{ readonly nodeName: string | undefined } | undefined>;
+}
 
-export const createMachineView = (store: Store<VirtualMachine>, client: KubeClient): MachineView =>
-  createObjectView({ store, client, resource: virtualMachines, own: ownMachineStatus });
+/** As much of a machine as has to be understood, whatever version of Vireo has written the rest. */
+const placement = z.object({ status: z.object({ nodeName: z.string().optional() }).optional() });
+
+export const createMachineView = (store: Store<VirtualMachine>, client: KubeClient): MachineView => ({
+  ...createObjectView<VirtualMachine, MachineStatusApply>({
+    store,
+    client,
+    resource: virtualMachines,
+    own: ownMachineStatus,
+  }),
+  findInCluster: async (uid, { signal }) => {
+    const { items } = await client.listRaw(virtualMachines, { signal });
+    const item = items.find(({ metadata }) => metadata.uid === uid);
+    return item && { nodeName: placement.safeParse(item).data?.status?.nodeName };
+  },
+});

@@ -1,6 +1,7 @@
 import { sleep, systemClock } from "../kube/index.ts";
 import type { AgentOptions } from "./agent.ts";
 import { hasUnreadable } from "./agent-context.ts";
+import { whenOwnSynced } from "./own-objects.ts";
 import { suspectsOf } from "./reconcile-disk.ts";
 
 /** Ways to ask for a pass. */
@@ -25,11 +26,7 @@ export const sweepRegularly = async (
   signal: AbortSignal,
 ): Promise<void> => {
   try {
-    await Promise.all(
-      Object.values(options.stores).map((store: { whenSynced(signal: AbortSignal): Promise<void> }) =>
-        store.whenSynced(signal),
-      ),
-    );
+    await whenOwnSynced(options.stores, signal);
     // A predecessor may have been killed anywhere: once, all disks are looked at.
     let isFirst = true;
     for (;;) {

@@ -47,8 +47,12 @@ export class FakeNode {
   /** What the probes of followed guests found: an agent's memory, gone with it. */
   readonly probed = new Map<string, GuestFindings>();
   machine: VirtualMachine | undefined;
-  /** The machine exists, but its status does not name this node. */
-  elsewhere = false;
+  /** The machine exists, and its status names this node, or none; nothing of it is in the node's own objects. */
+  elsewhere: { readonly nodeName: string | undefined } | undefined;
+  /** A migration has a say in where it is, as the API server knows. */
+  isMoving = false;
+  /** The API server does not answer. */
+  isCutOff = false;
   statusWrites = 0;
   starts = 0;
   /** Guests end when the power button is pressed; a deaf one does not. */
@@ -260,6 +264,7 @@ export class FakeNode {
       network: this.newNetwork(),
       fetchSeed: this.fetchSeed,
       migrating: () => this.migrating,
+      isMoving: async () => this.isMoving,
       events: { event: () => {}, flush: async () => {} },
       logger: silentLogger,
       metrics,
@@ -329,7 +334,11 @@ export class FakeNode {
     list: () => (this.machine === undefined ? [] : [this.machine]),
     isOwnWrite: () => false,
     uidsInCluster: async () => new Set(this.machine === undefined ? [] : [this.machine.metadata.uid]),
-    existsInCluster: async () => this.elsewhere,
+    existsInCluster: async () => this.elsewhere !== undefined,
+    findInCluster: async () => {
+      if (this.isCutOff) throw new Error("the API server does not answer");
+      return this.elsewhere;
+    },
     say: (_machine, apply) =>
       this.#effect(() => {
         const { machine } = this;

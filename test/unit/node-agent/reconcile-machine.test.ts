@@ -297,10 +297,65 @@ describe("reconcileMachine", () => {
     const world = new World();
     await world.settle();
     world.node.machine = undefined;
-    world.node.elsewhere = true;
+    world.node.elsewhere = { nodeName: undefined };
     const before = world.node.leftovers;
     await world.settle();
     expect(world.node.leftovers).toEqual(before);
+  });
+
+  describe("a guest whose machine is on another node by now", () => {
+    const away = async (): Promise<World> => {
+      const world = new World();
+      await world.settle();
+      world.node.machine = undefined;
+      world.node.elsewhere = { nodeName: "node-2" };
+      return world;
+    };
+
+    test("ends at once, wherever the agent is killed, and its data stay", async () => {
+      for (let effect = 1; effect <= 4; effect += 1) {
+        for (const when of ["before", "after"] as const) {
+          const world = await away();
+          world.node.deaf = true;
+          world.node.killAt = { effect: world.node.effects + effect, when };
+          await world.settle();
+          expect(world.node.leftovers).toEqual(["disk"]);
+          expect(world.kills).toBe(1);
+        }
+      }
+    });
+
+    test("is not touched while a migration has a say in where it is, and ends when that is over", async () => {
+      const world = await away();
+      world.node.isMoving = true;
+      const before = world.node.leftovers;
+      expect(await world.pass()).toBeGreaterThan(0);
+      expect(world.node.leftovers).toEqual(before);
+      world.node.isMoving = false;
+      await world.settle();
+      expect(world.node.leftovers).toEqual(["disk"]);
+    });
+
+    test("is not touched while the API server cannot be asked", async () => {
+      const world = await away();
+      world.node.isCutOff = true;
+      const before = world.node.leftovers;
+      await expect(world.pass()).rejects.toThrow("does not answer");
+      expect(world.node.leftovers).toEqual(before);
+    });
+
+    test("has its rules again when it comes back to an agent that has ended it here", async () => {
+      const world = new World();
+      await world.settle();
+      const { machine } = world.node;
+      world.node.machine = undefined;
+      world.node.elsewhere = { nodeName: "node-2" };
+      await world.settle();
+      world.node.elsewhere = undefined;
+      world.node.machine = machine;
+      await world.settle();
+      expect(world.node.leftovers).toContain("rules");
+    });
   });
 
   test("a machine that runs once runs once, wherever the agent is killed", async () => {
