@@ -69,7 +69,10 @@ export const suspectsOf = async (
   options: Options,
 ): Promise<readonly FoundDisk[]> => {
   const odd = found.filter((disk) => unexplained(disk, objects).length > 0);
-  const merging = found.filter(({ pending }) => pending?.kind === "merge");
+  // Of a disk that somebody elsewhere has a word in, the merge is his: its guest may have it open there.
+  const merging = found.filter(
+    (disk) => disk.pending?.kind === "merge" && unexplained(disk, objects).length === 0,
+  );
   if (odd.length === 0) return merging;
   const lists = await Promise.all(kinds.map((kind) => objects[kind].uidsInCluster(options)));
   const isElsewhere = (uid: string): boolean =>
@@ -85,6 +88,24 @@ const isOrphan = async ({ ref, retained }: FoundDisk, { objects }: DiskContext, 
   objects.volumes.get(ref.uid) === undefined &&
   !(await objects.volumes.existsInCluster(ref.uid, options));
 
+/**
+ * Whether the disk belongs to another node's machine, Volume or snapshot: a
+ * guest may have it open there, which nobody here would notice.
+ */
+const isAnotherNodes = async (
+  { ref, snapshots }: FoundDisk,
+  { objects }: DiskContext,
+  options: Options,
+): Promise<boolean> => {
+  const owners = ref.kind === "root" ? objects.machines : objects.volumes;
+  if (owners.get(ref.uid) !== undefined) return false;
+  if (await owners.existsInCluster(ref.uid, options)) return true;
+  const unknown = snapshots.filter(({ uid }) => objects.snapshots.get(uid) === undefined);
+  if (unknown.length === 0) return false;
+  const all = await objects.snapshots.uidsInCluster(options);
+  return unknown.some(({ uid }) => all.has(uid));
+};
+
 /** Of the disks that go by this UID: what nobody needs goes, and layers become as few as can be. */
 export const reconcileDisk = async (
   uid: string,
@@ -95,7 +116,8 @@ export const reconcileDisk = async (
   const all = await context.volumes.disks.list(options);
   const found = all.filter(({ ref, state }) => ref.uid === uid && state !== "damaged");
   const results = [];
-  for (const disk of found) results.push(await tidy(disk, context, options));
+  for (const disk of found)
+    if (!(await isAnotherNodes(disk, context, options))) results.push(await tidy(disk, context, options));
   return results.find(({ kind }) => kind === "requeue-after") ?? done;
 };
 

@@ -47,7 +47,6 @@ export type OrphanDecision =
  * node was taken for switched off, and two guests would write to one disk.
  */
 export const judgeOrphan = ({ nodeName, unreadable, found, isMoving }: OrphanFacts): OrphanDecision => {
-  const leave = (why: string, lookAgain = false): OrphanDecision => ({ kind: "leave", why, lookAgain });
   if (unreadable !== undefined) return leave(`its machine cannot be read: ${unreadable}`);
   if (found === undefined) return { kind: "remove" };
   if (found.nodeName === undefined) return leave("its machine exists, and its status names no node");
@@ -55,6 +54,8 @@ export const judgeOrphan = ({ nodeName, unreadable, found, isMoving }: OrphanFac
   if (isMoving) return leave("a migration has a say in where its machine is", true);
   return { kind: "expel", home: found.nodeName };
 };
+
+const leave = (why: string, lookAgain = false): OrphanDecision => ({ kind: "leave", why, lookAgain });
 
 const LOOK_AGAIN_MS = 5_000;
 

@@ -69,6 +69,12 @@ describe("what a sweep has looked at", () => {
       true,
     ],
     [
+      "not a merge that another node has begun in a shared pool",
+      found("root", "m", { pending: { kind: "merge" } }),
+      world({}, { machines: "m" }),
+      false,
+    ],
+    [
       "not what is retained",
       found("volume", "v", { state: "kept", retained: { namespace: "default", name: "v" } }),
       world({}),
