@@ -22,7 +22,10 @@ let stage: Stage;
 const ofVireo = async (filter: AuditFilter) =>
   (await readAuditLog(stage.testbed.controlPlane.auditLogPath, filter))
     .filter(({ user }) => SERVICE_ACCOUNT.test(user.username))
-    .map(({ user, ...event }) => ({ ...event, writer: user.username.replace(SERVICE_ACCOUNT, "") }));
+    .map(({ user, verb, objectRef }) => {
+      const writer = user.username.replace(SERVICE_ACCOUNT, "");
+      return { writer, verb, objectRef };
+    });
 
 /** What Vireo has written, on whatever, oldest first: "vireo-controller patch networks/test". */
 const writes = async (): Promise<readonly string[]> =>
