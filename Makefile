@@ -83,6 +83,10 @@ bench: prepare build ## measures start times, memory and idle load, and compares
 chaos: prepare ## kills processes at random for longer than the tests do: KILLS=500 SEED=…
 	VIREO_CHAOS_KILLS=$(or $(KILLS),500) $(if $(SEED),VIREO_CHAOS_SEED=$(SEED)) $(JEST) --selectProjects e2e --runInBand --testPathPatterns chaos
 
+.PHONY: data
+data: prepare ## checks what a guest reads through more snapshots, moves and kills than the tests do: SEQUENCES=200 SEED=…
+	VIREO_DATA_SEQUENCES=$(or $(SEQUENCES),200) $(if $(SEED),VIREO_DATA_SEED=$(SEED)) $(JEST) --selectProjects e2e --runInBand --testPathPatterns e2e/data
+
 .PHONY: lint
 lint: node_modules/.package-lock.json ## lints
 	npm --silent run lint
