@@ -14,6 +14,12 @@ import { defineKind, type ObjectOf } from "./kind.ts";
 /** Keeps a migration until the machine is on exactly one node. */
 export const MIGRATION_FINALIZER = "vireo.dev/migration";
 
+/** Condition type: see migrationConditions. */
+export const RELEASED = "Released";
+
+/** Keeps a migration until the node that the machine is not on holds nothing of it: only the migration says that it is to. */
+export const LEFTOVERS_FINALIZER = "vireo.dev/migration-leftovers";
+
 const spec = z
   .object({
     virtualMachine: objectName.describe("Name of the VirtualMachine in this namespace."),
@@ -115,8 +121,10 @@ const status = z
  * is the machine's. The time for Preparing counts from its transition.
  * Ready (it succeeded), Reconciling, Stalled (it failed for good): whoever has
  * changed the phase; the controller says them while a node does not answer.
+ * Released (the agent of the node that the machine is not on, when it is over):
+ * nothing of the machine is left there, or what is there is another migration's.
  */
-export const migrationConditions = ["Ready", "Reconciling", "Stalled", "Accepted"] as const;
+export const migrationConditions = ["Ready", "Reconciling", "Stalled", "Accepted", RELEASED] as const;
 
 export const virtualMachineMigrations = defineKind({
   kind: "VirtualMachineMigration",

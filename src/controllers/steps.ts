@@ -25,18 +25,25 @@ export const announce = (type: Announcement["type"], reason: string, message: st
   announcement: { type, reason, message },
 });
 
-/** Puts the finalizer, unless it is there or the deletion was asked for: the API server takes none then. */
-export const holdFinalizer = ({ metadata }: KubernetesObject, finalizer: string): readonly Step<never>[] => {
+/** Puts the finalizers that are not there, unless the deletion was asked for: the API server takes none then. */
+export const holdFinalizer = (
+  { metadata }: KubernetesObject,
+  ...wanted: readonly string[]
+): readonly Step<never>[] => {
   const { finalizers = [], deletionTimestamp } = metadata;
-  if (deletionTimestamp !== undefined || finalizers.includes(finalizer)) return [];
-  return [{ kind: "write-finalizers", finalizers: [...finalizers, finalizer] }];
+  const missing = wanted.filter((finalizer) => !finalizers.includes(finalizer));
+  if (deletionTimestamp !== undefined || missing.length === 0) return [];
+  return [{ kind: "write-finalizers", finalizers: [...finalizers, ...missing] }];
 };
 
-/** Takes the finalizer away, if it is there. */
-export const dropFinalizer = ({ metadata }: KubernetesObject, finalizer: string): readonly Step<never>[] => {
+/** Takes those of the finalizers away that are there. */
+export const dropFinalizer = (
+  { metadata }: KubernetesObject,
+  ...unwanted: readonly string[]
+): readonly Step<never>[] => {
   const { finalizers = [] } = metadata;
-  if (!finalizers.includes(finalizer)) return [];
-  return [{ kind: "write-finalizers", finalizers: finalizers.filter((other) => other !== finalizer) }];
+  const rest = finalizers.filter((finalizer) => !unwanted.includes(finalizer));
+  return rest.length === finalizers.length ? [] : [{ kind: "write-finalizers", finalizers: rest }];
 };
 
 export interface StepTarget<T extends KubernetesObject> extends Pick<ControllerContext, "client" | "events"> {

@@ -81,7 +81,10 @@ export const finishAsAsked = async (
   try {
     await context.migrations.swap(
       copying,
-      { phase: "Switching", reason: "Switching", message: "The guest is let go on at its new node." },
+      {
+        phase: "Switching",
+        said: { reason: "Switching", message: "The guest is let go on at its new node." },
+      },
       options,
     );
     // Not given up with the request: the phase says that it happens.

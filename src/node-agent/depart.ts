@@ -1,5 +1,5 @@
-import type { VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
-import { type ReconcileResult, requeueAfter } from "../kube/index.ts";
+import { MIGRATION_FINALIZER, type VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
+import { done, type ReconcileResult, requeueAfter } from "../kube/index.ts";
 import { placed } from "./desired.ts";
 import {
   type MigrationContext,
@@ -33,7 +33,7 @@ const progressWriter = (uid: string, { migrations, now }: MigrationContext, { si
     migrations
       .swap(
         migration,
-        { progress: said, reason: "Copying", message: "The guest runs on while it is copied." },
+        { progress: said, said: { reason: "Copying", message: "The guest runs on while it is copied." } },
         { signal },
       )
       .catch(() => {});
@@ -55,7 +55,7 @@ export const begin = async (
   const copied = new Set(disks.filter(({ isShared }) => !isShared).map((disk) => disk.uid));
   await context.migrations.swap(
     migration,
-    { phase: "Copying", reason: "Copying", message: "The guest runs on while it is copied." },
+    { phase: "Copying", said: { reason: "Copying", message: "The guest runs on while it is copied." } },
     options,
   );
   const background = { signal: new AbortController().signal };
@@ -77,28 +77,29 @@ export const begin = async (
 };
 
 /** Why the guest is not moved on. */
-const endOf = (
-  migration: VirtualMachineMigration,
-  { room, machines }: MigrationContext,
-): Pick<MigrationNews, "phase" | "reason" | "message"> => {
+const endOf = (migration: VirtualMachineMigration, { room, machines }: MigrationContext): MigrationNews => {
   if (migration.metadata.deletionTimestamp !== undefined)
     return {
       phase: "Cancelled",
-      reason: "Cancelled",
-      message: "The migration was deleted; the machine stays.",
+      said: { reason: "Cancelled", message: "The migration was deleted; the machine stays." },
     };
   if (isTerminating(machines.get(migration.status?.machineUid ?? "")))
-    return { phase: "Cancelled", reason: "MachineTerminating", message: "The machine is being deleted." };
+    return {
+      phase: "Cancelled",
+      said: { reason: "MachineTerminating", message: "The machine is being deleted." },
+    };
   const session = room.outgoing(migration.metadata.uid);
   const failure = session === undefined ? "the node's agent was started again" : session.failure();
   if (failure === undefined)
     return {
       phase: "Failed",
-      reason: "TimedOut",
-      message: "The machine stays: the migration took longer than spec.timeoutSeconds.",
+      said: {
+        reason: "TimedOut",
+        message: "The machine stays: the migration took longer than spec.timeoutSeconds.",
+      },
     };
   const message = `The machine stays: ${failure}.`.slice(0, MAX_MESSAGE);
-  return { phase: "Failed", reason: "MigrationFailed", message };
+  return { phase: "Failed", said: { reason: "MigrationFailed", message } };
 };
 
 /** Whoever wants the guest to stay says so first: from then on the target cannot let it go on. */
@@ -134,14 +135,12 @@ export const cleanUp = async (
   context: MigrationContext,
   options: MigrationOptions,
 ): Promise<ReconcileResult> => {
-  const { uid } = migration.metadata;
   const vmUid = migration.status?.machineUid ?? "";
   const machine = await context.readMachine(migration, options);
   if (machine?.status?.nodeName === context.nodeName) {
-    // It came back by another way, or the controller has not written yet where it is.
-    if ((migration.metadata.finalizers ?? []).length > 0) return requeueAfter(NOT_MOVED_YET_MS);
-    context.holds.settle(uid);
-    return requeueAfter(NOT_MOVED_YET_MS);
+    // The controller has not written yet where it is, or it came back by another way.
+    const isMoved = !(migration.metadata.finalizers ?? []).includes(MIGRATION_FINALIZER);
+    return isMoved ? release(migration, context, options) : requeueAfter(NOT_MOVED_YET_MS);
   }
   const own = context.machines.get(vmUid);
   if (own !== undefined) return requeueAfter(SOON_MS);
@@ -154,6 +153,16 @@ export const cleanUp = async (
   // Of a machine that was deleted meanwhile the sweep removes what is left.
   const disks = target === undefined ? [] : await movingDisks(target, context, options);
   for (const disk of disks) await steps.volumes.transfers.drop(refOf(disk), {}, options);
-  context.holds.settle(uid);
-  return requeueAfter(0);
+  return release(migration, context, options);
+};
+
+/** Nothing is left here that is only known by this migration: from now on it need not be kept. */
+export const release = async (
+  migration: VirtualMachineMigration,
+  { room, migrations }: MigrationContext,
+  options: MigrationOptions,
+): Promise<ReconcileResult> => {
+  await room.forget(migration.metadata.uid);
+  await migrations.swap(migration, { released: true }, options);
+  return done;
 };

@@ -79,7 +79,7 @@ const standingOf = (machine: VirtualMachine | undefined): string =>
 
 /** What is asked for beside changes of migrations: a machine that has come, gone or been deleted lets one end go on. */
 const alsoLook = (options: MigrationAgentOptions, lookAt: (migrationUid: string) => void) => {
-  const { stores, migrations, agent, holds } = options;
+  const { stores, migrations, agent } = options;
   const lookAtAllOf = (machineUid: string | undefined): void => {
     for (const { metadata, status } of migrations.list())
       if (status?.machineUid === machineUid) lookAt(metadata.uid);
@@ -95,10 +95,6 @@ const alsoLook = (options: MigrationAgentOptions, lookAt: (migrationUid: string)
     agent.steps.domains.onChange((vmUid) => {
       for (const { metadata, status } of migrations.list())
         if (vmUid === "all" || status?.machineUid === vmUid) lookAt(metadata.uid);
-    }),
-    holds.onSettle(() => {
-      for (const { status } of migrations.list())
-        if (status?.machineUid !== undefined) agent.lookAtMachine(status.machineUid);
     }),
   ];
   return () => stops.forEach((stop) => stop());

@@ -1,4 +1,5 @@
-import type { VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
+import { isTrue } from "../api/condition.ts";
+import { RELEASED, type VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
 import { isSuperseded, type MigrationHold, migrationHold } from "./migrations/index.ts";
 
 /** What migrations forbid to do with the machines of this node. */
@@ -7,11 +8,6 @@ export interface MigrationHolds {
   of(machineUid: string): MigrationHold | undefined;
   /** Whether what is here of a machine that is not this node's belongs to a migration. */
   concerns(machineUid: string): boolean;
-  /** The machine has left, and this node has noticed: what the node's objects say of it holds again. */
-  settle(migrationUid: string): void;
-  isSettled(migrationUid: string): boolean;
-  /** Calls back when that may have released a machine. */
-  onSettle(listener: () => void): () => void;
 }
 
 const OVER = new Set(["Failed", "Cancelled"]);
@@ -21,8 +17,6 @@ export const createMigrationHolds = (
   list: () => readonly VirtualMachineMigration[],
   hasSession: (migrationUid: string) => boolean,
 ): MigrationHolds => {
-  const settled = new Set<string>();
-  const listeners = new Set<() => void>();
   /**
    * The machine is on the other node, and the watch may not have said so yet: it
    * must not be started here again. Or a migration has failed, and the guest is
@@ -31,7 +25,8 @@ export const createMigrationHolds = (
   const isUnsettled = (migration: VirtualMachineMigration): boolean => {
     const { status, metadata } = migration;
     if (status?.sourceNode !== nodeName) return false;
-    if (status.phase === "Succeeded") return !settled.has(metadata.uid) && !isSuperseded(migration, list());
+    if (status.phase === "Succeeded")
+      return !isTrue(status.conditions, RELEASED) && !isSuperseded(migration, list());
     return OVER.has(status.phase ?? "") && hasSession(metadata.uid);
   };
   const ofMachine = (machineUid: string): readonly VirtualMachineMigration[] =>
@@ -40,14 +35,5 @@ export const createMigrationHolds = (
     of: (machineUid) =>
       ofMachine(machineUid).some(isUnsettled) ? "power" : migrationHold(list(), machineUid),
     concerns: (machineUid) => ofMachine(machineUid).length > 0,
-    settle: (migrationUid) => {
-      settled.add(migrationUid);
-      for (const listener of listeners) listener();
-    },
-    onSettle: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    isSettled: (migrationUid) => settled.has(migrationUid),
   };
 };

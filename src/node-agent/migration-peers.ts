@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { buffer, text } from "node:stream/consumers";
 import { z } from "zod";
-import type { PeerAddress, PeerClient } from "../pki/index.ts";
+import { type PeerAddress, type PeerClient, PeerRefusal } from "../pki/index.ts";
 import type { TargetAgent } from "./migrations/index.ts";
 import { type DiskManifest, diskManifest } from "./volumes/index.ts";
 import type { DiskKind } from "./volumes/types.ts";
@@ -10,6 +10,8 @@ import type { DiskKind } from "./volumes/types.ts";
 
 /** A file of a disk is followed by its SHA-256, which is known when all of it has been read. */
 export const DIGEST_BYTES = 32;
+/** Reason of an answer: the machine is to have such a disk, and it was not made yet. */
+export const NO_DISK = "NoDisk";
 /** Letting a guest go on may take libvirt a while, and nothing is heard meanwhile. */
 const FINISH_MS = 10 * 60_000;
 const COOKIE_BYTES = 4 * 2 ** 20;
@@ -23,8 +25,8 @@ interface Options {
 
 /** What the target asks of the source's agent. */
 export interface SourceAgent {
-  /** The disks of the machine on the source, by kind and UID. */
-  disk(kind: DiskKind, uid: string, options: Options): Promise<DiskManifest>;
+  /** A disk of the machine on the source, by kind and UID; undefined when there is none yet. */
+  disk(kind: DiskKind, uid: string, options: Options): Promise<DiskManifest | undefined>;
   /** Throws unless the file has come whole. */
   file(
     disk: { readonly kind: DiskKind; readonly uid: string },
@@ -74,8 +76,13 @@ export const createMigrationPeers = ({ peers, endpointOf }: MigrationPeersOption
     source: (nodeName, uid) => ({
       disk: async (kind, diskUid, { signal }) => {
         const path = migrationPath(uid, "disks", kind, diskUid);
-        const answer = await peers.request(await addressOf(nodeName, { signal }), { path, signal });
-        return diskManifest.parse(JSON.parse(await text(answer)));
+        try {
+          const answer = await peers.request(await addressOf(nodeName, { signal }), { path, signal });
+          return diskManifest.parse(JSON.parse(await text(answer)));
+        } catch (error) {
+          if (error instanceof PeerRefusal && error.reason === NO_DISK) return undefined;
+          throw error;
+        }
       },
       file: async function* (disk, name, { signal }) {
         const query = new URLSearchParams({ name });

@@ -5,7 +5,7 @@ import { isOn } from "./guest-record.ts";
 import { isUid } from "./host/paths.ts";
 import { arriveAsAsked, describeAsAsked, finishAsAsked } from "./arrive.ts";
 import type { MigrationContext } from "./migration-context.ts";
-import { cookieIn, MAX_BODY_BYTES } from "./migration-peers.ts";
+import { cookieIn, MAX_BODY_BYTES, NO_DISK } from "./migration-peers.ts";
 import { channels, type MigrationRole } from "./migrations/index.ts";
 import { type PeerCall, PeerProblemError, type Route } from "./server/index.ts";
 import { DiskBusyError } from "./volumes/index.ts";
@@ -62,11 +62,10 @@ const diskOf = async (
   if (!phases.includes(status?.phase)) throw conflict(`nothing is copied in phase ${status?.phase}`);
   const volumes = context.machines.get(vmUid)?.status?.allocation?.volumes ?? [];
   const isIts = kind === "root" ? uid === vmUid : volumes.some((volume) => volume.uid === uid);
-  const ref =
-    isIts && isUid(uid)
-      ? await context.steps.volumes.disks.locate(kind as DiskKind, uid, { signal })
-      : undefined;
-  if (ref === undefined) throw notFound(`the machine has no disk ${kind} ${uid} on this node`);
+  if (!isIts || !isUid(uid)) throw notFound(`the machine is to have no disk ${kind} ${uid}`);
+  const ref = await context.steps.volumes.disks.locate(kind as DiskKind, uid, { signal });
+  if (ref === undefined)
+    throw new PeerProblemError(404, NO_DISK, `disk ${kind} ${uid} of the machine is not on this node`);
   const domain = await context.steps.domains.observe(vmUid, { signal });
   const isRunning = isOn(domain);
   if (isRunning && status?.live === false) throw conflict("the guest is not off");

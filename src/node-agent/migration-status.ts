@@ -1,7 +1,15 @@
-import { type ConditionDraft, findCondition, timestampOf, withTransitionTimes } from "../api/condition.ts";
+import {
+  type Condition,
+  type ConditionDraft,
+  findCondition,
+  isTrue,
+  timestampOf,
+  withTransitionTimes,
+} from "../api/condition.ts";
 import { apiVersionOf } from "../api/resource.ts";
 import {
   type MigrationPhase,
+  RELEASED,
   type VirtualMachineMigration,
   virtualMachineMigrations,
 } from "../api/virtual-machine-migration.ts";
@@ -12,28 +20,48 @@ type Status = NonNullable<VirtualMachineMigration["status"]>;
 export interface MigrationNews {
   /** A change of the phase is compare-and-swap. Default: as it is. */
   readonly phase?: MigrationPhase;
-  /** Reason and sentence of the conditions. */
-  readonly reason: string;
-  readonly message: string;
+  /** Reason and sentence of Ready. Default: as they are. */
+  readonly said?: { readonly reason: string; readonly message: string };
   readonly targetReady?: boolean;
   readonly progress?: Status["progress"] | undefined;
   readonly downtimeMilliseconds?: number | undefined;
+  /** The node that the machine is not on has nothing left of it. */
+  readonly released?: true;
 }
 
 const OVER: ReadonlySet<MigrationPhase | undefined> = new Set(["Succeeded", "Failed", "Cancelled"]);
 
-const draftsOf = (migration: VirtualMachineMigration, phase: MigrationPhase, said: MigrationNews) => {
-  const draft = (type: string, status: "True" | "False"): ConditionDraft => ({
+/** Of these there is one at most beside Ready. */
+const KSTATUS = ["Ready", "Reconciling", "Stalled"] as const;
+
+const asDraft = ({ lastTransitionTime: _, ...draft }: Condition): ConditionDraft => draft;
+
+const draftsOf = (
+  { metadata, status }: VirtualMachineMigration,
+  phase: MigrationPhase,
+  { said, released }: MigrationNews,
+): readonly ConditionDraft[] => {
+  const draft = (type: string, value: "True" | "False", words: NonNullable<MigrationNews["said"]>) => ({
     type,
-    status,
-    observedGeneration: migration.metadata.generation ?? 0,
-    reason: said.reason,
-    message: said.message,
+    status: value,
+    observedGeneration: metadata.generation ?? 0,
+    ...words,
   });
-  if (phase === "Succeeded") return [draft("Ready", "True")];
+  const stored = (type: string): readonly ConditionDraft[] => {
+    const found = findCondition(status?.conditions, type);
+    return found === undefined ? [] : [asDraft(found)];
+  };
+  const left = released ? [draft(RELEASED, "True", NOTHING_LEFT)] : stored(RELEASED);
+  if (said === undefined) return [...KSTATUS.flatMap(stored), ...left];
+  if (phase === "Succeeded") return [draft("Ready", "True", said), ...left];
   const other = phase === "Failed" || phase === "Cancelled" ? "Stalled" : "Reconciling";
-  return [draft("Ready", "False"), draft(other, "True")];
+  return [draft("Ready", "False", said), draft(other, "True", said), ...left];
 };
+
+const NOTHING_LEFT = {
+  reason: RELEASED,
+  message: "Nothing of the machine is left on the node that it is not on.",
+} as const;
 
 const defined = <T extends object>(fields: T): T =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as T;
@@ -65,9 +93,14 @@ export const migrationStatus = (migration: VirtualMachineMigration, news: Migrat
 export type MigrationStatusApply = ReturnType<typeof migrationStatus>;
 
 /** Whether it is said already: what only says the same needs no write. */
-export const isNews = ({ status }: VirtualMachineMigration, news: MigrationNews): boolean =>
-  (news.phase !== undefined && news.phase !== status?.phase) ||
-  (news.targetReady !== undefined && news.targetReady !== status?.targetReady) ||
-  news.progress !== undefined ||
-  findCondition(status?.conditions, "Ready")?.reason !== news.reason ||
-  findCondition(status?.conditions, "Ready")?.message !== news.message;
+export const isNews = ({ status }: VirtualMachineMigration, news: MigrationNews): boolean => {
+  const { phase, targetReady, progress, released, said } = news;
+  const ready = findCondition(status?.conditions, "Ready");
+  return (
+    (phase !== undefined && phase !== status?.phase) ||
+    (targetReady !== undefined && targetReady !== status?.targetReady) ||
+    progress !== undefined ||
+    (released === true && !isTrue(status?.conditions, RELEASED)) ||
+    (said !== undefined && (ready?.reason !== said.reason || ready.message !== said.message))
+  );
+};

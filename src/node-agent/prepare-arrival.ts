@@ -37,20 +37,26 @@ const awaitImage = async (
   return "kind" in found ? notReady(found.reason, found.message) : undefined;
 };
 
+/** Undefined when the disk was never made: its machine has never been started, and nothing is lost. */
 const receiveDisk = async (
   disk: MovingDisk,
+  { machine }: PlacedMachine,
   migration: VirtualMachineMigration,
   { steps, peers }: MigrationContext,
   options: MigrationOptions,
-): Promise<DiskChain | NotReady> => {
+): Promise<DiskChain | NotReady | undefined> => {
   const ref = refOf(disk);
+  const isNew = disk.kind === "root" && machine.status?.guest?.startedAt === undefined;
   if (disk.isShared) {
     const chain = await steps.volumes.disks.find(ref, options);
-    return chain ?? notReady("DiskMissing", `Shared pool ${disk.pool} has no disk ${disk.uid} on this node.`);
+    if (chain !== undefined || isNew) return chain;
+    return notReady("DiskMissing", `Shared pool ${disk.pool} has no disk ${disk.uid} on this node.`);
   }
   const { uid } = migration.metadata;
   const source = peers.source(migration.status?.sourceNode ?? "", uid);
   const manifest = await source.disk(disk.kind, disk.uid, options);
+  if (manifest === undefined)
+    return isNew ? undefined : notReady("DiskMissing", `The source has no disk ${disk.uid}.`);
   const want = {
     migrationUid: uid,
     ref,
@@ -72,25 +78,40 @@ const receiveDisk = async (
   }
 };
 
+interface ReceivedDisks {
+  readonly rootDisk: DiskChain | undefined;
+  readonly volumes: readonly VolumeDisk[];
+}
+
 const receiveDisks = async (
   target: PlacedMachine,
   migration: VirtualMachineMigration,
   context: MigrationContext,
   options: MigrationOptions,
-): Promise<Pick<GuestParts, "rootDisk" | "volumes"> | NotReady> => {
+): Promise<ReceivedDisks | NotReady> => {
   const volumes: VolumeDisk[] = [];
   let rootDisk: DiskChain | undefined;
   for (const disk of await movingDisks(target, context, options)) {
     const missing = disk.isShared ? undefined : await awaitImage(disk, target, context, options);
     if (missing !== undefined) return missing;
-    const chain = await receiveDisk(disk, migration, context, options);
+    const chain = await receiveDisk(disk, target, migration, context, options);
+    if (chain === undefined) continue;
     if ("kind" in chain) return chain;
     if (disk.name === undefined) rootDisk = chain;
     else volumes.push({ name: disk.name, uid: disk.uid, chain });
   }
-  return rootDisk === undefined
-    ? notReady("DiskMissing", "The machine has no root disk.")
-    : { rootDisk, volumes };
+  return { rootDisk, volumes };
+};
+
+/** All that a guest which is off needs here before it is this node's: its disks. Undefined when they are. May be repeated. */
+export const prepareDisks = async (
+  target: PlacedMachine,
+  migration: VirtualMachineMigration,
+  context: MigrationContext,
+  options: MigrationOptions,
+): Promise<NotReady | undefined> => {
+  const disks = await receiveDisks(target, migration, context, options);
+  return "kind" in disks ? disks : undefined;
 };
 
 const findCdroms = async (
@@ -108,7 +129,7 @@ const findCdroms = async (
 };
 
 /**
- * Everything that the guest needs on this node, and nothing that leads to it
+ * Everything that a guest which runs needs on this node, and nothing that leads to it
  * yet: disks, CD-ROMs, seed, taps without a route, rules. May be repeated.
  */
 export const prepareArrival = async (
@@ -121,10 +142,12 @@ export const prepareArrival = async (
   arrivals.expect(target.machine);
   const disks = await receiveDisks(target, migration, context, options);
   if ("kind" in disks) return disks;
+  const { rootDisk, volumes } = disks;
+  if (rootDisk === undefined) return notReady("DiskMissing", "The machine has no root disk.");
   const cdroms = await findCdroms(target, context, options);
   if ("kind" in cdroms) return cdroms;
   const seedPath = await ensureSeed(target, steps, options);
   const taps = await steps.links.ensure({ ...desiredLink(target), isArriving: true }, options);
   await steps.syncNetwork();
-  return { ...disks, cdroms, seedPath, taps, acceleration: await steps.acceleration() };
+  return { rootDisk, volumes, cdroms, seedPath, taps, acceleration: await steps.acceleration() };
 };

@@ -1,6 +1,11 @@
-import type { VirtualMachineMigration } from "../api/virtual-machine-migration.ts";
+import { isTrue } from "../api/condition.ts";
+import {
+  type MigrationPhase,
+  RELEASED,
+  type VirtualMachineMigration,
+} from "../api/virtual-machine-migration.ts";
 import { done, type ReconcileResult, requeueAfter } from "../kube/index.ts";
-import { begin, cleanUp, endSession, giveUp } from "./depart.ts";
+import { begin, cleanUp, endSession, giveUp, release } from "./depart.ts";
 import { desiredLink } from "./desired.ts";
 import {
   type MigrationContext,
@@ -18,10 +23,11 @@ import {
   type MigrationStep,
   type SessionState,
 } from "./migrations/index.ts";
-import { prepareArrival } from "./prepare-arrival.ts";
+import { prepareArrival, prepareDisks } from "./prepare-arrival.ts";
 
 const CHECK_MS = 1_000;
 const SOON_MS = 500;
+const OVER: ReadonlySet<MigrationPhase | undefined> = new Set(["Succeeded", "Failed", "Cancelled"]);
 const COMPLETE = { percent: 100, remainingMiB: 0 } as const;
 
 type Take = (
@@ -52,7 +58,7 @@ export const reconcileMigration = async (
 const factsOf = async (
   migration: VirtualMachineMigration,
   { role, vmUid }: { readonly role: MigrationRole; readonly vmUid: string },
-  { room, migrations, holds, machines, now }: MigrationContext,
+  { room, migrations, machines, now }: MigrationContext,
   options: MigrationOptions,
 ): Promise<MigrationFacts> => {
   const { metadata, status, spec } = migration;
@@ -70,7 +76,8 @@ const factsOf = async (
     isGivenUp: metadata.deletionTimestamp !== undefined || isLate || isUseless,
     session: state,
     domain: await room.observe(role, vmUid, options),
-    isOwner: isSuperseded(migration, migrations.list()) || holds.isSettled(uid),
+    isOwner: isSuperseded(migration, migrations.list()),
+    isReleased: isTrue(status?.conditions, RELEASED),
   };
 };
 
@@ -103,31 +110,44 @@ const prepare: Take = async (migration, context, options) => {
     const message = `${staysBecauseOf[state]} cannot be copied while the guest is off: start it, and move it while it runs.`;
     await context.migrations.swap(
       migration,
-      { phase: "Failed", reason: "NeedsRunningGuest", message },
+      { phase: "Failed", said: { reason: "NeedsRunningGuest", message } },
       options,
     );
     return requeueAfter(0);
   }
-  const parts = await prepareArrival(target, migration, context, options);
-  if ("kind" in parts) {
-    const { reason, message } = parts;
-    await context.migrations.swap(migration, { reason, message }, options);
+  const act = migration.status?.live === false ? prepareDisks : prepareArrival;
+  const outcome = await act(target, migration, context, options);
+  if (outcome !== undefined && "kind" in outcome) {
+    const { reason, message } = outcome;
+    await context.migrations.swap(migration, { said: { reason, message } }, options);
     return requeueAfter(CHECK_MS);
   }
   const message = "The target has what the guest needs there.";
-  await context.migrations.swap(migration, { targetReady: true, reason: "TargetReady", message }, options);
+  await context.migrations.swap(
+    migration,
+    { targetReady: true, said: { reason: "TargetReady", message } },
+    options,
+  );
   return requeueAfter(0);
 };
 
 const refuse: Take = async (migration, context, options) => {
   const message = "The guest does not run: unpause or start it, and make another migration.";
-  await context.migrations.swap(migration, { phase: "Failed", reason: "GuestNotRunning", message }, options);
+  await context.migrations.swap(
+    migration,
+    { phase: "Failed", said: { reason: "GuestNotRunning", message } },
+    options,
+  );
   return requeueAfter(0);
 };
 
 const switchCold: Take = async (migration, context, options) => {
   const message = "All data are at the new node.";
-  await context.migrations.swap(migration, { phase: "Switching", reason: "Switching", message }, options);
+  await context.migrations.swap(
+    migration,
+    { phase: "Switching", said: { reason: "Switching", message } },
+    options,
+  );
   return requeueAfter(0);
 };
 
@@ -135,23 +155,32 @@ const switchCold: Take = async (migration, context, options) => {
 const succeed: Take = async (migration, context, options) => {
   const target = await requireMachine(migration, context, options);
   const { steps, room, migrations } = context;
-  await steps.links.ensure(desiredLink(target), options);
+  const isLive = migration.status?.live !== false;
+  if (isLive) await steps.links.ensure(desiredLink(target), options);
   for (const disk of await movingDisks(target, context, options))
     if (!disk.isShared) await steps.volumes.transfers.accept(refOf(disk), options);
-  const isLive = migration.status?.live !== false;
   const downtimeMilliseconds = isLive
     ? await room.downtimeOf(target.machine.metadata.uid, options)
     : undefined;
   const message = `The machine is on node ${context.nodeName}.`;
   const progress = isLive ? { ...migration.status?.progress, ...COMPLETE } : undefined;
-  const news = { phase: "Succeeded", reason: "Succeeded", message, downtimeMilliseconds, progress } as const;
+  const news = {
+    phase: "Succeeded",
+    said: { reason: "Succeeded", message },
+    downtimeMilliseconds,
+    progress,
+  } as const;
   await migrations.swap(migration, news, options);
   return done;
 };
 
 const fail: Take = async (migration, context, options) => {
   const message = "libvirt of the target did not let the guest go on; it goes on where it was.";
-  await context.migrations.swap(migration, { phase: "Failed", reason: "ResumeFailed", message }, options);
+  await context.migrations.swap(
+    migration,
+    { phase: "Failed", said: { reason: "ResumeFailed", message } },
+    options,
+  );
   return requeueAfter(0);
 };
 
@@ -171,12 +200,16 @@ const discard: Take = async (migration, context, options) => {
   await steps.cloudInit.remove(machineUid, options);
   for (const { ref } of await steps.volumes.disks.list(options))
     await steps.volumes.transfers.drop(ref, { migrationUid: uid }, options);
-  context.holds.settle(uid);
-  return done;
+  return release(migration, context, options);
 };
 
 const takers: Readonly<Record<MigrationStep, Take>> = {
-  none: async () => done,
+  none: async (migration, { room }) => {
+    // Sockets that a process left which has been killed.
+    const { phase, machineUid } = migration.status ?? {};
+    if (machineUid !== undefined && OVER.has(phase)) await room.forget(migration.metadata.uid);
+    return done;
+  },
   "look-again": async () => requeueAfter(SOON_MS),
   prepare,
   begin,
@@ -197,4 +230,5 @@ const takers: Readonly<Record<MigrationStep, Take>> = {
   },
   "clean-up": cleanUp,
   discard,
+  release,
 };

@@ -133,6 +133,22 @@ describe("An agent", () => {
     );
   });
 
+  test("of the node that the machine is not on says when nothing is left there, and nobody else does", async () => {
+    const conditions = [condition("Accepted", "True"), condition("Released", "True")];
+    const release = (role: Role) => say(agents[role], { conditions });
+    for (const [phase, may, mayNot] of [
+      ["Succeeded", "source", "target"],
+      ["Failed", "target", "source"],
+      ["Cancelled", "target", "source"],
+    ] as const) {
+      await at(phase);
+      expect(refusalOf(await release(mayNot))?.message).toContain("Released is said by");
+      expect(refusalOf(await release(may))).toBeUndefined();
+    }
+    await at("Copying");
+    expect(refusalOf(await release("target"))?.message).toContain("Released is said by");
+  });
+
   const attempts: readonly (readonly [string, () => Promise<Reply>, string])[] = [
     ["another machine", () => say(agents.source, { machineUid: null }), "the controller's"],
     ["another source", () => say(agents.target, { sourceNode: nodes.target }), "the controller's"],

@@ -6,6 +6,7 @@ import { images } from "../../src/api/image.ts";
 import { keyPairs } from "../../src/api/key-pair.ts";
 import { networks } from "../../src/api/network.ts";
 import {
+  LEFTOVERS_FINALIZER,
   MIGRATION_FINALIZER,
   type MigrationPhase,
   type VirtualMachineMigration,
@@ -19,6 +20,7 @@ import { create, type TestCluster } from "./support/cluster.ts";
 import { type ControllerStage, messageOf, openControllerStage } from "./support/controller-stage.ts";
 import type { FakeAgent } from "./support/fake-agent.ts";
 import { machine, manifests } from "./support/objects.ts";
+import { condition } from "./support/system.ts";
 
 /** Migrations, drain and evacuation on a real API server; the test says what the agents of both ends say. */
 
@@ -134,12 +136,26 @@ const say = (name: string, status: object): Promise<boolean> =>
     return code === 200 ? true : Promise.reject(new Error(`answer ${code}`));
   });
 
-const released = (name: string): Promise<VirtualMachineMigration> =>
-  waitFor(`VirtualMachineMigration ${name} without finalizer`, async () => {
+const untilFinalizers = (name: string, wanted: readonly string[]): Promise<VirtualMachineMigration> =>
+  waitFor(`VirtualMachineMigration ${name} with the finalizers ${wanted.join()}`, async () => {
     const migration = await stage.read(virtualMachineMigrations, name);
-    if (migration !== undefined && (migration.metadata.finalizers ?? []).length === 0) return migration;
-    throw new Error(JSON.stringify(migration?.metadata.finalizers));
+    const finalizers = migration?.metadata.finalizers ?? [];
+    if (migration !== undefined && finalizers.join() === wanted.join()) return migration;
+    throw new Error(finalizers.join());
   });
+
+/** The agent of the node that the machine is not on says that nothing is left there. */
+const release = async (name: string): Promise<boolean> => {
+  const migration = await stage.read(virtualMachineMigrations, name);
+  return say(name, { conditions: [...(migration?.status?.conditions ?? []), condition("Released", "True")] });
+};
+
+/** It is kept until the other node has nothing left of the machine. */
+const released = async (name: string): Promise<VirtualMachineMigration> => {
+  await untilFinalizers(name, [LEFTOVERS_FINALIZER]);
+  await release(name);
+  return untilFinalizers(name, []);
+};
 
 test("a machine moves when the target takes over, and is Ready all the time", async () => {
   await create(cluster, volumes, {
@@ -152,7 +168,7 @@ test("a machine moves when the target takes over, and is Ready all the time", as
   await stage.untilCondition(volumes, "data", "Ready", { status: "True" });
   await move("away");
   const accepted = await untilPhase("away", "Preparing");
-  expect(accepted.metadata.finalizers).toEqual([MIGRATION_FINALIZER]);
+  expect(accepted.metadata.finalizers).toEqual([MIGRATION_FINALIZER, LEFTOVERS_FINALIZER]);
   expect(accepted.status).toMatchObject({
     machineUid: before.metadata.uid,
     sourceNode: HERE,
@@ -198,7 +214,10 @@ test("a migration that is deleted before it has begun is cancelled; one that cop
   await startMachine();
   await move("early");
   await untilPhase("early", "Preparing");
-  await kubectl(["delete", "vmmigration", "early", `--namespace=${cluster.namespace}`]);
+  await kubectl(["delete", "vmmigration", "early", "--wait=false", `--namespace=${cluster.namespace}`]);
+  await untilPhase("early", "Cancelled");
+  await untilFinalizers("early", [LEFTOVERS_FINALIZER]);
+  await release("early");
   await move("late");
   await untilPhase("late", "Preparing");
   await say("late", { phase: "Copying" });
@@ -209,6 +228,8 @@ test("a migration that is deleted before it has begun is cancelled; one that cop
   });
   expect((await stage.read(virtualMachineMigrations, "late"))?.status?.phase).toBe("Copying");
   await say("late", { phase: "Cancelled" });
+  await untilFinalizers("late", [LEFTOVERS_FINALIZER]);
+  await release("late");
   await waitFor("the migration gone", async () =>
     (await stage.read(virtualMachineMigrations, "late")) === undefined
       ? true

@@ -15,6 +15,7 @@ export const findViolation = (facts: MigrationFacts): Violation | undefined =>
   targetExists(facts) ??
   machineIsSettled(facts) ??
   stateGoesAlong(facts) ??
+  cloneIsMade(facts) ??
   volumesAreMade(facts) ??
   findAhead(facts.migration, facts) ??
   allIsUnderstood(facts);
@@ -89,6 +90,16 @@ const stateGoesAlong = ({ machine }: MigrationFacts): Violation | undefined => {
   return passing(
     "StateStaysBehind",
     `VirtualMachine ${machine.metadata.name} is off, and ${state} its node's own; it can be moved while it runs.`,
+  );
+};
+
+/** The disk of a clone is made from another one, on the node that has that, when the machine is started first. */
+const cloneIsMade = ({ machine }: MigrationFacts): Violation | undefined => {
+  const { allocation, guest } = machine?.status ?? {};
+  if (allocation?.source === undefined || guest?.startedAt !== undefined) return undefined;
+  return passing(
+    "DiskNotMade",
+    `VirtualMachine ${machine?.metadata.name} has never been started, and its disk is made from another one on its node when it is; it can be moved after that.`,
   );
 };
 

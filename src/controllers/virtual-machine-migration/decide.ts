@@ -1,7 +1,9 @@
-import { findCondition } from "../../api/condition.ts";
+import { findCondition, isTrue } from "../../api/condition.ts";
 import {
+  LEFTOVERS_FINALIZER,
   MIGRATION_FINALIZER,
   type MigrationPhase,
+  RELEASED,
   type VirtualMachineMigration,
 } from "../../api/virtual-machine-migration.ts";
 import { PATIENCE_MS } from "../acquaintance.ts";
@@ -36,6 +38,8 @@ export interface MigrationDecision extends Decision<MigrationStatus> {
 }
 
 type MigrationStep = Step<MigrationStatus>;
+
+const FINALIZERS = [MIGRATION_FINALIZER, LEFTOVERS_FINALIZER] as const;
 
 /** Nobody tells when an object that could not be understood can be again. */
 const UNREADABLE_RETRY_MS = 30_000;
@@ -77,9 +81,9 @@ const tell = (
 /** The finalizer comes first: from the moment that it is accepted something of the machine may be on the target. */
 const decideAcceptance = (facts: MigrationFacts, now: Date): MigrationDecision => {
   const { migration, machine, promised, seenForMs } = facts;
-  if (isTerminal(migration)) return { steps: dropFinalizer(migration, MIGRATION_FINALIZER) };
+  if (isTerminal(migration)) return { steps: dropFinalizer(migration, ...FINALIZERS) };
   if (migration.metadata.deletionTimestamp !== undefined)
-    return { steps: dropFinalizer(migration, MIGRATION_FINALIZER), outcome: "Cancelled" };
+    return { steps: dropFinalizer(migration, ...FINALIZERS), outcome: "Cancelled" };
   const violation = promised === undefined ? findViolation(facts) : undefined;
   if (violation !== undefined) {
     const isYoung = migration.status === undefined && seenForMs < PATIENCE_MS;
@@ -120,7 +124,7 @@ const accept = (
   return {
     promise: flight,
     steps: [
-      ...holdFinalizer(migration, MIGRATION_FINALIZER),
+      ...holdFinalizer(migration, ...FINALIZERS),
       ...tell(migration, { ends, machineUid, live, voice: acceptedVoice(ends) }, now),
     ],
   };
@@ -256,15 +260,28 @@ const voiceWithoutTarget = (
 const namesOf = (disks: readonly { readonly name: string }[]): string =>
   disks.map(({ name }) => name).join(", ");
 
-/** It is over. The finalizer goes when the machine's status names the node that it has led to. */
+/**
+ * It is over. The first finalizer goes when the machine's status names the node
+ * that it has led to; the second when the other node has nothing left of it.
+ */
 const settle = (facts: MigrationFacts, ends: Ends, now: Date): MigrationDecision => {
   const { migration, machine } = facts;
   const { machineUid, live, phase } = migration.status ?? {};
   const steps = tell(migration, { ends, machineUid, live, voice: followingVoice(migration) }, now);
   const isThere = machine === undefined || machine.status?.nodeName === homeOf(migration);
-  const release = isThere ? dropFinalizer(migration, MIGRATION_FINALIZER) : [];
+  const isCounted = !(migration.metadata.finalizers ?? []).includes(MIGRATION_FINALIZER);
+  const release = dropFinalizer(
+    migration,
+    ...(isThere ? [MIGRATION_FINALIZER] : []),
+    ...(isReleased(facts) ? [LEFTOVERS_FINALIZER] : []),
+  );
   return {
     steps: [...steps, ...release],
-    ...(release.length > 0 && phase !== undefined && { outcome: phase }),
+    ...(isThere && !isCounted && phase !== undefined && { outcome: phase }),
   };
 };
+
+/** A node that is gone for good is not waited for. */
+const isReleased = ({ migration, source, target }: MigrationFacts): boolean =>
+  isTrue(migration.status?.conditions, RELEASED) ||
+  (migration.status?.phase === "Succeeded" ? source : target) === undefined;

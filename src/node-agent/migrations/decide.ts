@@ -33,9 +33,10 @@ const source: Readonly<Record<MigrationPhase, Decide>> = {
   Copying: ({ session, isGivenUp }) => (session === "working" && !isGivenUp ? "none" : "give-up"),
   // Only the target knows whether the guest runs there.
   Switching: none,
-  Succeeded: ({ session, isOwner }) => {
+  Succeeded: ({ session, isOwner, isReleased }) => {
     if (session !== "none") return "confirm";
-    return isOwner ? "none" : "clean-up";
+    if (isReleased) return "none";
+    return isOwner ? "release" : "clean-up";
   },
   Failed: staysAtSource,
   Cancelled: staysAtSource,
@@ -56,7 +57,10 @@ const judgeArrival: Decide = ({ session, domain }) => {
   }
 };
 
-const leavesNothing: Decide = ({ isOwner }) => (isOwner ? "none" : "discard");
+const leavesNothing: Decide = ({ isOwner, isReleased }) => {
+  if (isReleased) return "none";
+  return isOwner ? "release" : "discard";
+};
 
 const target: Readonly<Record<MigrationPhase, Decide>> = {
   Pending: none,

@@ -34,8 +34,10 @@ export interface MigrationFacts {
   readonly isGivenUp: boolean;
   readonly session: SessionState;
   readonly domain: DomainStanding;
-  /** Whether the machine belongs to this node by another right than this migration: its own status, or a later migration. */
+  /** Whether the machine belongs to this node by another right than this migration: a later one, or one that is at work. */
   readonly isOwner: boolean;
+  /** Whether it is said already that the node which the machine is not on has nothing left of it. */
+  readonly isReleased: boolean;
 }
 
 /**
@@ -52,6 +54,7 @@ export interface MigrationFacts {
  * - resume: (source) the guest goes on.
  * - clean-up: (source) nothing of the machine stays here.
  * - discard: (target) nothing of what was prepared stays here.
+ * - release: (whoever would have done that) what is here is another migration's: there is nothing to remove.
  */
 export type MigrationStep =
   | "none"
@@ -68,4 +71,5 @@ export type MigrationStep =
   | "cancel-job"
   | "resume"
   | "clean-up"
-  | "discard";
+  | "discard"
+  | "release";

@@ -50,6 +50,7 @@ const settle = async (role: MigrationRole, phase: MigrationPhase, traveller: Tra
         session: session?.state() ?? "none",
         domain: await migrations.observe(role, vmUid, { signal }),
         isOwner: false,
+        isReleased: false,
       });
       if (step === "confirm" || step === "cancel") {
         await migrations.outgoing(migrationUid)?.[step]({ signal });

@@ -4,6 +4,7 @@ import type { Hypervisor } from "../../../src/api/hypervisor.ts";
 import type { Image } from "../../../src/api/image.ts";
 import type { KubernetesObject, ObjectMeta } from "../../../src/api/meta.ts";
 import {
+  LEFTOVERS_FINALIZER,
   MIGRATION_FINALIZER,
   type VirtualMachineMigration,
 } from "../../../src/api/virtual-machine-migration.ts";
@@ -32,14 +33,14 @@ type Meta = Partial<ObjectMeta>;
 
 export const DELETED = { deletionTimestamp: "2026-02-03T04:05:00Z" };
 
-const metaOf = (name: string, finalizer: string, meta: Meta): ObjectMeta => ({
+const metaOf = (name: string, finalizers: string | string[], meta: Meta): ObjectMeta => ({
   name,
   namespace: "default",
   uid: uidOf(`${meta.namespace ?? "default"}/${name}`),
   resourceVersion: "1",
   generation: 1,
   creationTimestamp: "2026-01-01T00:00:00Z",
-  finalizers: [finalizer],
+  finalizers: [finalizers].flat(),
   ...meta,
 });
 
@@ -122,7 +123,7 @@ export const migrationWith = (
 ): VirtualMachineMigration => ({
   apiVersion: "vireo.dev/v1alpha1",
   kind: "VirtualMachineMigration",
-  metadata: metaOf(meta.name ?? "away", MIGRATION_FINALIZER, meta),
+  metadata: metaOf(meta.name ?? "away", [MIGRATION_FINALIZER, LEFTOVERS_FINALIZER], meta),
   spec: {
     virtualMachine: "web",
     maxDowntimeMilliseconds: 300,

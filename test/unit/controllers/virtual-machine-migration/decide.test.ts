@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 
-import { MIGRATION_FINALIZER } from "../../../../src/api/virtual-machine-migration.ts";
+import { LEFTOVERS_FINALIZER, MIGRATION_FINALIZER } from "../../../../src/api/virtual-machine-migration.ts";
 import { PATIENCE_MS } from "../../../../src/controllers/acquaintance.ts";
 import {
   conditionsOf,
@@ -26,7 +26,10 @@ describe("A migration", () => {
   test("is held, and given its nodes and the room on the target", () => {
     const { steps, promise } = decide({ migrations: [fresh] });
     expect(promise).toEqual({ machineUid: running.metadata.uid, sourceNode: "node-1", targetNode: "node-2" });
-    expect(stepsOf(steps)).toEqual([`finalizers ${MIGRATION_FINALIZER}`, "apply-status"]);
+    expect(stepsOf(steps)).toEqual([
+      `finalizers ${MIGRATION_FINALIZER},${LEFTOVERS_FINALIZER}`,
+      "apply-status",
+    ]);
     expect(statusOf(steps)).toMatchObject({
       phase: "Preparing",
       machineUid: running.metadata.uid,
@@ -96,6 +99,28 @@ describe("A migration", () => {
         ],
       },
       "StateStaysBehind: VirtualMachine web is off, and the variables of its UEFI firmware are its node's own; it can be moved while it runs.",
+    ],
+    [
+      "a clone has never been started",
+      {
+        machines: [
+          machineOf(
+            "web",
+            {},
+            {
+              status: {
+                printableStatus: "Stopped",
+                guest: { nodeName: "node-1", powerState: "ShutOff", restarts: 0 },
+                allocation: {
+                  ...allocationWith(),
+                  source: { machineUid: "5a1d7d0e-8f0c-4c52-9f7c-3f0a4f6b8c01" },
+                },
+              },
+            },
+          ),
+        ],
+      },
+      "DiskNotMade: VirtualMachine web has never been started, and its disk is made from another one on its node when it is; it can be moved after that.",
     ],
     [
       "there is no node of that name",
@@ -372,12 +397,30 @@ describe("A migration that is over", () => {
     ["Cancelled", running, true],
   ] as const)("and has %s is let go when the machine is where it belongs", (phase, machine, isLetGo) => {
     const { steps, outcome } = decide({ migrations: [acceptedWith({ phase })], machines: [machine] });
-    expect(stepsOf(steps).includes("finalizers none")).toBe(isLetGo);
+    expect(stepsOf(steps).includes(`finalizers ${LEFTOVERS_FINALIZER}`)).toBe(isLetGo);
     expect(outcome).toBe(isLetGo ? phase : undefined);
   });
 
   test("is let go when there is no machine any more", () => {
     const { steps } = decide({ migrations: [acceptedWith({ phase: "Succeeded" })], machines: [] });
-    expect(stepsOf(steps)).toContain("finalizers none");
+    expect(stepsOf(steps)).toContain(`finalizers ${LEFTOVERS_FINALIZER}`);
+  });
+
+  describe("is kept until the other node has nothing left of the machine", () => {
+    const released = { ...readyCondition("True", "Released", "Nothing is left."), type: "Released" };
+    const finalizers = [LEFTOVERS_FINALIZER];
+    test.each([
+      ["it has said nothing", [], ["node-1", "node-2"], false],
+      ["it has said so", [released], ["node-1", "node-2"], true],
+      ["it is gone for good", [], ["node-2"], true],
+      ["the one that has the machine is gone for good", [], ["node-1"], false],
+    ] as const)("when %s", (_, conditions, nodes, isLetGo) => {
+      const migration = acceptedWith({ phase: "Succeeded", conditions: [...conditions] }, { finalizers });
+      const hypervisors = nodes.map((name) => nodeWith(name));
+      const { steps, outcome } = decide({ migrations: [migration], machines: [there], hypervisors });
+      expect(stepsOf(steps).includes("finalizers none")).toBe(isLetGo);
+      // It was counted when it was over.
+      expect(outcome).toBeUndefined();
+    });
   });
 });

@@ -29,16 +29,19 @@ const everything = (role: MigrationRole): readonly MigrationFacts[] =>
         booleans.flatMap((live) =>
           booleans.flatMap((targetReady) =>
             booleans.flatMap((isGivenUp) =>
-              booleans.map((isOwner) => ({
-                role,
-                phase,
-                domain,
-                session,
-                live,
-                targetReady,
-                isGivenUp,
-                isOwner,
-              })),
+              booleans.flatMap((isOwner) =>
+                booleans.map((isReleased) => ({
+                  role,
+                  phase,
+                  domain,
+                  session,
+                  live,
+                  targetReady,
+                  isGivenUp,
+                  isOwner,
+                  isReleased,
+                })),
+              ),
             ),
           ),
         ),
@@ -58,6 +61,7 @@ const usual: MigrationFacts = {
   session: "none",
   domain: "running",
   isOwner: false,
+  isReleased: false,
 };
 
 /** Where a step may be taken, whatever else is the case. */
@@ -77,6 +81,7 @@ const allowed: Readonly<Record<MigrationStep, readonly `${MigrationRole} ${Migra
   resume: ["source Failed", "source Cancelled"],
   "clean-up": ["source Succeeded"],
   discard: ["target Failed", "target Cancelled"],
+  release: ["source Succeeded", "target Failed", "target Cancelled"],
 };
 
 describe("in every state that there can be", () => {
@@ -96,7 +101,7 @@ describe("in every state that there can be", () => {
 
   test("nothing of a machine is removed that belongs to the node by another right", () => {
     const removing = decided.filter(({ step }) => step === "clean-up" || step === "discard");
-    expect(removing.every(({ facts }) => !facts.isOwner)).toBe(true);
+    expect(removing.every(({ facts }) => !facts.isOwner && !facts.isReleased)).toBe(true);
   });
 
   test("the source lets nobody go on who may run at the target", () => {
@@ -137,7 +142,8 @@ test.each<[string, Partial<MigrationFacts>, MigrationStep]>([
   ],
   ["it cleans up afterwards", { phase: "Succeeded", domain: "left" }, "clean-up"],
   ["it cleans up although nothing is left in libvirt", { phase: "Succeeded", domain: "absent" }, "clean-up"],
-  ["it keeps a machine that came back", { phase: "Succeeded", isOwner: true }, "none"],
+  ["it keeps a machine that came back", { phase: "Succeeded", isOwner: true }, "release"],
+  ["it does so once", { phase: "Succeeded", domain: "running", isReleased: true }, "none"],
   ["it ends its session when the migration failed", { phase: "Failed", session: "working" }, "cancel"],
   ["a fresh agent stops the job", { phase: "Failed", domain: "leaving" }, "cancel-job"],
   ["and lets the guest go on", { phase: "Cancelled", domain: "left" }, "resume"],
@@ -187,7 +193,8 @@ test.each<[string, Partial<MigrationFacts>, MigrationStep]>([
   ["the machine is an ordinary one afterwards", { phase: "Succeeded" }, "none"],
   ["it removes what it has prepared in vain", { phase: "Failed", domain: "absent" }, "discard"],
   ["also when somebody cancelled", { phase: "Cancelled", domain: "paused" }, "discard"],
-  ["but nothing of a machine that is its own", { phase: "Failed", isOwner: true }, "none"],
+  ["but nothing of a machine that is its own", { phase: "Failed", isOwner: true }, "release"],
+  ["it does so once", { phase: "Cancelled", domain: "absent", isReleased: true }, "none"],
 ])("%s", (_sentence, facts, step) => {
   expect(decide({ ...usual, role: "target", ...facts })).toBe(step);
 });

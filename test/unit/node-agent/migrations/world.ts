@@ -111,6 +111,7 @@ export class World {
       session: role === "source" ? this.#source.state : this.#target,
       domain: role === "source" ? this.#at : this.#there,
       isOwner: this.nodeName === role,
+      isReleased: false,
     };
   }
 
