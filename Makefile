@@ -80,8 +80,8 @@ bench: prepare build ## measures start times, memory and idle load, and compares
 	node bench/main.ts
 
 .PHONY: chaos
-chaos: prepare ## kills processes at random for longer than the tests do: KILLS=500 SEED=…
-	VIREO_CHAOS_KILLS=$(or $(KILLS),500) $(if $(SEED),VIREO_CHAOS_SEED=$(SEED)) $(JEST) --selectProjects e2e --runInBand --testPathPatterns chaos
+chaos: prepare ## kills processes at random for longer than the tests do: KILLS=500 MIGRATION_KILLS=50 SEED=…
+	VIREO_CHAOS_KILLS=$(or $(KILLS),500) VIREO_CHAOS_MIGRATION_KILLS=$(or $(MIGRATION_KILLS),50) $(if $(SEED),VIREO_CHAOS_SEED=$(SEED)) $(JEST) --selectProjects e2e --runInBand --testPathPatterns chaos
 
 .PHONY: data
 data: prepare ## checks what a guest reads through more snapshots, moves and kills than the tests do: SEQUENCES=200 SEED=…

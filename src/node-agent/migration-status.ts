@@ -1,5 +1,4 @@
 import {
-  type Condition,
   type ConditionDraft,
   findCondition,
   isTrue,
@@ -34,8 +33,6 @@ const OVER: ReadonlySet<MigrationPhase | undefined> = new Set(["Succeeded", "Fai
 /** Of these there is one at most beside Ready. */
 const KSTATUS = ["Ready", "Reconciling", "Stalled"] as const;
 
-const asDraft = ({ lastTransitionTime: _, ...draft }: Condition): ConditionDraft => draft;
-
 const draftsOf = (
   { metadata, status }: VirtualMachineMigration,
   phase: MigrationPhase,
@@ -49,7 +46,7 @@ const draftsOf = (
   });
   const stored = (type: string): readonly ConditionDraft[] => {
     const found = findCondition(status?.conditions, type);
-    return found === undefined ? [] : [asDraft(found)];
+    return found === undefined ? [] : [found];
   };
   const left = released ? [draft(RELEASED, "True", NOTHING_LEFT)] : stored(RELEASED);
   if (said === undefined) return [...KSTATUS.flatMap(stored), ...left];
