@@ -5,7 +5,7 @@ import type { TestNode } from "./node.ts";
 import { argumentsOf, processesInNamespaceOf } from "./process-table.ts";
 
 /** Folders below /var/lib/vireo with one entry per machine. The image cache is meant to stay. */
-const MACHINE_DIRECTORIES = ["disks", "seeds", "consoles"];
+const MACHINE_DIRECTORIES = ["disks", "seeds", "consoles", "migrations"];
 /** Where libvirt keeps the boot variables of guests with UEFI, in a node's directory. */
 const NVRAM_DIRECTORY = "lib-libvirt/qemu/nvram";
 /** Devices that are there for some machine or its Network; `vireo-gw` stays. */
