@@ -176,6 +176,25 @@ const status = z
       .describe(
         "Address and port at which the node's agent serves consoles and the copies of disks to those who have a certificate of this cluster.",
       ),
+    selfFencing: z
+      .object({
+        graceSeconds: z
+          .int()
+          .min(1)
+          .max(86_400)
+          .describe(
+            "Seconds without an acknowledged heartbeat after which the agent lets the watchdog run out.",
+          ),
+        timeoutSeconds: z
+          .int()
+          .min(1)
+          .max(86_400)
+          .describe("Seconds after which the watchdog then resets the node."),
+      })
+      .optional()
+      .describe(
+        "There while a watchdog resets the node when its agent has lost the API server, or has died. After that its machines whose disks are all in shared storage pools are started on other nodes.",
+      ),
     tpm: z.boolean().optional().describe("Whether guests can have a TPM here (swtpm is installed)."),
     versions: z
       .object({

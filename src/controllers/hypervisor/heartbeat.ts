@@ -13,6 +13,8 @@ export interface Sighting {
   readonly renewTime: string | undefined;
   /** Monotonic ms of the last sign of life; undefined while the node counts as lost. */
   readonly aliveAt: number | undefined;
+  /** Monotonic ms when this process saw the Lease renewed, or looked at it for the first time. */
+  readonly unchangedSince: number;
   readonly durationMs: number;
   /** Did the stored status say that the heartbeat was lost? */
   readonly saidLost: boolean;
@@ -42,10 +44,14 @@ export const lookAtHeartbeat = ({ lease, previous, saidLost, now }: Look): Sight
   const seconds = lease?.spec.leaseDurationSeconds;
   const durationMs = seconds === undefined ? DEFAULT_DURATION_MS : seconds * 1000;
   const known = { renewTime, durationMs, saidLost };
-  if (previous === undefined) return { ...known, aliveAt: saidLost ? undefined : now };
+  if (previous === undefined) return { ...known, aliveAt: saidLost ? undefined : now, unchangedSince: now };
   const isRenewed = renewTime !== undefined && renewTime !== previous.renewTime;
   const isTakenBack = previous.saidLost && !saidLost;
-  return { ...known, aliveAt: isRenewed || isTakenBack ? now : previous.aliveAt };
+  return {
+    ...known,
+    aliveAt: isRenewed || isTakenBack ? now : previous.aliveAt,
+    unchangedSince: isRenewed ? now : previous.unchangedSince,
+  };
 };
 
 /** How long the node is still taken to be alive without another renewal, in ms; undefined when it is lost. */

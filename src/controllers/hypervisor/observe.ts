@@ -1,5 +1,5 @@
 import { type Hypervisor, SYSTEM_NAMESPACE } from "../../api/hypervisor.ts";
-import type { ObjectKey } from "../../kube/index.ts";
+import type { Lease, ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
 import { lookAtHeartbeat, type Sighting } from "./heartbeat.ts";
 import { isLost } from "./status.ts";
@@ -7,6 +7,7 @@ import { isLost } from "./status.ts";
 export interface HypervisorFacts {
   readonly hypervisor: Hypervisor;
   readonly sighting: Sighting;
+  readonly lease: Lease | undefined;
 }
 
 /**
@@ -22,12 +23,13 @@ export const observeHypervisor = (
   const hypervisor = stores.hypervisors.get(key);
   if (hypervisor === undefined) return undefined;
   const { uid, name } = hypervisor.metadata;
+  const lease = stores.leases.get({ namespace: SYSTEM_NAMESPACE, name });
   const sighting = lookAtHeartbeat({
-    lease: stores.leases.get({ namespace: SYSTEM_NAMESPACE, name }),
+    lease,
     previous: sightings.get(uid),
     saidLost: isLost(hypervisor),
     now,
   });
   sightings.set(uid, sighting);
-  return { hypervisor, sighting };
+  return { hypervisor, sighting, lease };
 };

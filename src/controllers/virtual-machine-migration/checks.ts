@@ -1,5 +1,6 @@
 import type { Hypervisor } from "../../api/hypervisor.ts";
 import type { VirtualMachine } from "../../api/virtual-machine.ts";
+import { isFenced } from "../hypervisor/fencing.ts";
 import { isLost } from "../hypervisor/status.ts";
 import { lasting, missing, passing, type Violation } from "../virtual-machine/violation.ts";
 import { isMade } from "../volume/judge.ts";
@@ -126,9 +127,6 @@ const allIsUnderstood = ({ unreadableMachines: count }: MigrationFacts): Violati
         `Nothing is moved, because the controller cannot understand ${count === 1 ? "a VirtualMachine" : `${count} VirtualMachines`} and so does not know how much room there is on nodes; its log says more. Is it older than the CustomResourceDefinitions?`,
       );
 
-/**
- * Has the administrator said that nothing of the node runs any more? Either it
- * is gone for good, or it is out of service and its silence confirms that.
- */
+/** Is it known that nothing of the node runs any more? Either it is gone for good, or it is fenced. */
 export const isGone = (hypervisor: Hypervisor | undefined): boolean =>
-  hypervisor === undefined || (hypervisor.spec.outOfService && isLost(hypervisor));
+  hypervisor === undefined || isFenced(hypervisor);

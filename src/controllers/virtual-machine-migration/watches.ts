@@ -6,6 +6,7 @@ import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Volume } from "../../api/volume.ts";
 import { type Change, formatKey, keyOf, type ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
+import { isFenced } from "../hypervisor/fencing.ts";
 import { BY_FLIGHT, BY_MACHINE, BY_NODE, UNACCEPTED } from "../stores.ts";
 import type { MachineRequest } from "../virtual-machine-snapshot/turn.ts";
 import { fate } from "../virtual-machine-snapshot/watches.ts";
@@ -90,7 +91,8 @@ export const migrationsAfterHypervisor = (
   stores: Stores,
   { key, before, after }: Change<Hypervisor>,
 ): readonly ObjectKey[] => {
-  const isSame = fate(before) === fate(after) && before?.spec.outOfService === after?.spec.outOfService;
+  const [wasFenced, isNowFenced] = [before, after].map((node) => node !== undefined && isFenced(node));
+  const isSame = fate(before) === fate(after) && wasFenced === isNowFenced;
   const own = isSame ? [] : stores.virtualMachineMigrations.byIndex(BY_NODE, key.name).map(keyOf);
   return [...own, ...waitingOnes(stores)];
 };

@@ -1,7 +1,9 @@
 import { GUEST_FINALIZER, type VirtualMachine, virtualMachines } from "../../api/virtual-machine.ts";
-import { ApiError, type EventRecorder, type KubeClient } from "../../kube/index.ts";
+import { SYSTEM_NAMESPACE } from "../../api/hypervisor.ts";
+import { ApiError, type EventRecorder, type KubeClient, leases, WaitingError } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
 import { writeFinalizers } from "../finalizers.ts";
+import { isTaken } from "../hypervisor/fencing.ts";
 import { applyStatus } from "../status-writer.ts";
 import type { MachineDecision, MachineStep } from "./decide.ts";
 import type { Reservations } from "./reservations.ts";
@@ -22,6 +24,8 @@ type Executor<Kind extends MachineStep["kind"]> = (
 ) => Promise<VirtualMachine | undefined>;
 
 type Executors = { readonly [Kind in MachineStep["kind"]]: Executor<Kind> };
+
+const NOT_FENCED_MS = 1_000;
 
 const executors: Executors = {
   "add-finalizer": ({ client }, machine, _, signal) =>
@@ -46,6 +50,12 @@ const executors: Executors = {
     reservations.sent(machine.metadata.uid, machine.metadata.resourceVersion);
     const write = { client, resource: virtualMachines, store: stores.virtualMachines, signal };
     return applyStatus(write, machine, status);
+  },
+
+  "confirm-fenced": async ({ client }, machine, { nodeName }, signal) => {
+    const lease = await client.get(leases, { namespace: SYSTEM_NAMESPACE, name: nodeName }, { signal });
+    if (isTaken(lease)) return machine;
+    throw new WaitingError(NOT_FENCED_MS, "NotFenced", `node ${nodeName} is back, or not fenced yet`);
   },
 
   announce: ({ events }, machine, { announcement: { type, reason, message } }) => {

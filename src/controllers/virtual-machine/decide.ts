@@ -2,6 +2,7 @@ import { findCondition, isTrue } from "../../api/condition.ts";
 import { GUEST_FINALIZER, type VirtualMachine } from "../../api/virtual-machine.ts";
 import { PATIENCE_MS } from "../acquaintance.ts";
 import { type Announcement, announceTrouble } from "../announce.ts";
+import { fateOfFenced } from "../hypervisor/fencing.ts";
 import { isLost } from "../hypervisor/status.ts";
 import type { SchedulingResult } from "../metrics.ts";
 import { isSameStatus } from "../status-writer.ts";
@@ -27,6 +28,8 @@ import {
 
 export type MachineStep =
   | { readonly kind: "add-finalizer" }
+  /** Ends everything unless the node is fenced, as the API server knows at this moment. */
+  | { readonly kind: "confirm-fenced"; readonly nodeName: string }
   | { readonly kind: "remove-finalizer" }
   | { readonly kind: "apply-status"; readonly status: MachineStatus | OwnStatus }
   | { readonly kind: "announce"; readonly announcement: Announcement };
@@ -114,7 +117,9 @@ const decideCustody = (facts: PlacedFacts, now: Date): MachineDecision => {
   if (home !== undefined && home !== nodeName) return moveHome(facts, home, now);
   const finalizer = holdFinalizer(machine);
   const evacuation = chooseEvacuation(facts);
-  if (evacuation.kind === "node") return evacuate(facts, evacuation, now);
+  // Only a machine that is said to be lost: its agent takes that back before it starts the guest, and of
+  // the two writes one meets a conflict.
+  if (evacuation.kind === "node" && saysLost(machine)) return evacuate(facts, evacuation, now);
   const isSilent = hypervisor === undefined || isLost(hypervisor);
   if (isSilent) {
     const message =
@@ -172,6 +177,11 @@ const isSpokenForByAgent = ({ machine, nodeName }: PlacedFacts): boolean => {
   return guest.nodeName === nodeName || !isOwnWord(findCondition(conditions, "Ready")?.reason);
 };
 
+const saysLost = ({ status }: VirtualMachine): boolean => {
+  const ready = findCondition(status?.conditions, "Ready");
+  return ready?.status === "Unknown" && ready.reason === NODE_LOST;
+};
+
 const isOwnWord = (reason: string | undefined): boolean =>
   reason === undefined || reason === NODE_LOST || reason === PROVISIONING;
 
@@ -194,15 +204,17 @@ const moveHome = (facts: PlacedFacts, home: string, now: Date): MachineDecision 
 
 /** The machine keeps all that it was given, and is started anew where there is room. */
 const evacuate = (
-  { machine, nodeName }: PlacedFacts,
+  { machine, nodeName, hypervisor }: PlacedFacts,
   { relocation }: Extract<EvacuationChoice, { kind: "node" }>,
   now: Date,
 ): MachineDecision => {
   const own = { ...storedStatus(machine), nodeName: relocation.nodeName };
-  const message = `Node ${nodeName} is out of service; the machine is started anew on node ${relocation.nodeName}, since all of its disks are in shared storage pools.`;
+  const fate = hypervisor === undefined ? "is gone" : fateOfFenced(hypervisor);
+  const message = `Node ${nodeName} ${fate}; the machine is started anew on node ${relocation.nodeName}, since all of its disks are in shared storage pools.`;
   return {
     reserve: relocation,
     steps: [
+      { kind: "confirm-fenced", nodeName },
       {
         kind: "apply-status",
         status: spokenStatus(machine, provisioning(relocation.nodeName), own, now),

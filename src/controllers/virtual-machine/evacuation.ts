@@ -1,11 +1,11 @@
-import { isLost } from "../hypervisor/status.ts";
+import { fateOfFenced, isFenced } from "../hypervisor/fencing.ts";
 import { explainPlacement } from "../scheduler/explain.ts";
 import { schedule } from "../scheduler/schedule.ts";
 import type { PlacedFacts } from "./observe.ts";
 import { relocationCandidates, relocationRequest, sortDisks } from "./relocation.ts";
 import type { Relocation } from "./reservations.ts";
 
-/** What becomes of a machine whose node is out of service. */
+/** What becomes of a machine whose node is fenced. */
 export type EvacuationChoice =
   /** Its node is in service, or may be. */
   | { readonly kind: "none" }
@@ -14,19 +14,19 @@ export type EvacuationChoice =
   | { readonly kind: "stays"; readonly message: string };
 
 /**
- * A machine is started anew elsewhere only when the administrator has said that
- * its node is off (outOfService) and the node is silent: one that speaks is not
- * off, and its guests would write to the same disks. A machine on its way to
- * another node is not touched before its migration is over.
+ * A machine is started anew elsewhere only when its node is fenced: the
+ * administrator has said that it is off, or its watchdog has reset it, and it is
+ * silent; one that speaks is not off, and its guests would write to the same
+ * disks. A machine on its way to another node is not touched before its
+ * migration is over.
  */
 export const chooseEvacuation = (facts: PlacedFacts): EvacuationChoice => {
   const { machine, hypervisor, migration, reserved, nodeName, nodes, unreadableMachines } = facts;
-  if (hypervisor === undefined || !hypervisor.spec.outOfService || !isLost(hypervisor))
-    return { kind: "none" };
+  if (hypervisor === undefined || !isFenced(hypervisor)) return { kind: "none" };
   if (migration !== undefined || machine.status?.allocation === undefined) return { kind: "none" };
   // It may have been written already; whatever else is true by now, it must not be another one.
   if (reserved?.kind === "relocation") return { kind: "node", relocation: reserved };
-  const where = `Node ${nodeName} is out of service, `;
+  const where = `Node ${nodeName} ${fateOfFenced(hypervisor)}, `;
   const { local } = sortDisks(facts);
   if (local.length > 0) return { kind: "stays", message: `${where}${lossMessage(nodeName, local)}` };
   // Where a Volume is that cannot be understood is not known.

@@ -11,6 +11,7 @@ import { formatKey, keyOf, type ObjectKey, UnreadableObjectError } from "../../k
 import type { Stores } from "../context.ts";
 import { isShared, type SourceFacts } from "../disk-source/judge.ts";
 import { observeSource } from "../disk-source/observe.ts";
+import { isFenced } from "../hypervisor/fencing.ts";
 import type { NodeReport } from "../image/judge.ts";
 import { reportsOf } from "../image/observe.ts";
 import { findImage } from "../image/visible.ts";
@@ -79,7 +80,7 @@ export interface PlacedFacts extends CommonFacts {
   readonly migration: VirtualMachineMigration | undefined;
   /** The Volumes that the machine was given. */
   readonly givenVolumes: readonly Volume[];
-  /** All nodes, with what they have given out; looked at when its own is out of service. */
+  /** All nodes, with what they have given out; looked at when its own is fenced. */
   readonly nodes: readonly NodeView[];
   /** Machines that exist and cannot be understood: what they were given is not known. */
   readonly unreadableMachines: number;
@@ -123,7 +124,7 @@ const observePlaced = (
     reserved: reserved?.kind === "placement" ? undefined : reserved,
     migration: migrationOf(stores, machine),
     givenVolumes: givenVolumesOf(stores, machine),
-    nodes: hypervisor?.spec.outOfService === true ? nodeViewsOf(stores, usage) : [],
+    nodes: hypervisor !== undefined && isFenced(hypervisor) ? nodeViewsOf(stores, usage) : [],
     unreadableMachines: stores.virtualMachines.unreadable().length,
     ...observeNamed(stores, machine),
   };

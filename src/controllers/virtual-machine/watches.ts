@@ -10,6 +10,7 @@ import type { VirtualMachine } from "../../api/virtual-machine.ts";
 import type { Volume } from "../../api/volume.ts";
 import { type Change, formatKey, isMoreThanStatus, keyOf, type ObjectKey } from "../../kube/index.ts";
 import type { Stores } from "../context.ts";
+import { isFenced } from "../hypervisor/fencing.ts";
 import { isLost } from "../hypervisor/status.ts";
 import { imageKeyOf } from "../image/visible.ts";
 import {
@@ -49,7 +50,7 @@ const givesRoom = ({ before, after, unreadable }: Change<VirtualMachine>): boole
   return has.vcpus < had.vcpus || has.memoryMiB < had.memoryMiB;
 };
 
-/** Machines without a node, those whose node is out of service, and those on this one that it had no room for. */
+/** Machines without a node, those whose node is fenced, and those on this one that it had no room for. */
 const machinesInWant = (stores: Stores, nodeName: string | undefined): readonly ObjectKey[] => [
   ...waitingMachines(stores),
   ...strandedMachines(stores),
@@ -67,7 +68,7 @@ export const machinesAfterHypervisor = (stores: Stores, change: Change<Hyperviso
 };
 
 const fateOf = (node: Hypervisor | undefined): string =>
-  node === undefined ? "none" : `${isLost(node) ? "lost" : "alive"} ${node.spec.outOfService}`;
+  node === undefined ? "none" : `${isLost(node) ? "lost" : "alive"} ${isFenced(node)}`;
 
 /** An object that machines refer to by name, in their own namespace or cluster-wide. */
 export const machinesAfterReference =
@@ -180,5 +181,5 @@ const waitingMachines = (stores: Stores): readonly ObjectKey[] => unplaced(store
 const strandedMachines = (stores: Stores): readonly ObjectKey[] =>
   stores.hypervisors
     .list()
-    .filter(({ spec }) => spec.outOfService)
+    .filter(isFenced)
     .flatMap(({ metadata }) => keysBy(stores, BY_NODE, metadata.name));

@@ -4,7 +4,7 @@ import { decideHypervisor } from "../../../src/controllers/hypervisor/decide.ts"
 import { aliveForMs, lookAtHeartbeat, type Sighting } from "../../../src/controllers/hypervisor/heartbeat.ts";
 import { isLost } from "../../../src/controllers/hypervisor/status.ts";
 import type { Lease } from "../../../src/kube/index.ts";
-import { hypervisorWith, lostHypervisor, NOW, uidOf } from "./objects.ts";
+import { hypervisorWith, lostHypervisor, NOW, readyCondition, uidOf } from "./objects.ts";
 
 const lease = (renewTime?: string, leaseDurationSeconds?: number): Lease => ({
   apiVersion: "coordination.k8s.io/v1",
@@ -101,9 +101,13 @@ describe("A Hypervisor", () => {
     durationMs: 40_000,
     saidLost: false,
     aliveAt,
+    unchangedSince: 0,
   });
   const decide = (hypervisor: Hypervisor, aliveAt: number | undefined, at: number) =>
-    decideHypervisor({ hypervisor, sighting: sighting(aliveAt) }, { wall: NOW, monotonic: at });
+    decideHypervisor(
+      { hypervisor, sighting: sighting(aliveAt), lease: lease("t1", 40) },
+      { wall: NOW, monotonic: at },
+    );
 
   test("that is alive is looked at again when it would be lost", () => {
     expect(decide(hypervisorWith(), 1000, 11_000)).toEqual({ kind: "alive", forMs: 30_000 });
@@ -126,5 +130,90 @@ describe("A Hypervisor", () => {
     const written = hypervisorWith({ conditions: [...decision.status.conditions] });
     expect(isLost(written)).toBe(true);
     expect(decide(written, 0, 50_000)).toEqual({ kind: "lost" });
+  });
+});
+
+describe("A Hypervisor that is lost", () => {
+  const silent = readyCondition("Unknown", "HeartbeatLost");
+  const fencedBy = (reason: string) => ({ ...readyCondition("True", reason), type: "Fenced" });
+  const watchdog = { graceSeconds: 40, timeoutSeconds: 60 };
+  const taken = (): Lease => {
+    const held = lease("t1", 40);
+    return { ...held, spec: { ...held.spec, holderIdentity: "vireo.dev/fenced" } };
+  };
+  interface Given {
+    readonly status?: Partial<NonNullable<Hypervisor["status"]>>;
+    readonly outOfService?: boolean;
+    readonly lease?: Lease;
+    readonly aliveAt?: number;
+    readonly unchangedSince?: number;
+  }
+  const at = (monotonic: number, given: Given) => {
+    const { status, outOfService = false, aliveAt, unchangedSince = 0 } = given;
+    const hypervisor = hypervisorWith({ conditions: [silent], ...status }, {}, { outOfService });
+    const sighting = { renewTime: "t1", durationMs: 40_000, saidLost: true, aliveAt, unchangedSince };
+    const facts = { hypervisor, sighting, lease: given.lease ?? lease("t1", 40) };
+    const decision = decideHypervisor(facts, { wall: NOW, monotonic });
+    const reason = decision.kind === "say-fenced" ? ` ${decision.conditions[0]?.reason}` : "";
+    const after = "forMs" in decision && decision.forMs !== undefined ? ` ${decision.forMs}` : "";
+    return `${decision.kind}${reason}${after}`;
+  };
+  const selfFencing = { status: { selfFencing: watchdog } };
+  const said = (reason: string) => ({ selfFencing: watchdog, conditions: [silent, fencedBy(reason)] });
+
+  test.each<[string, string, number, Given]>([
+    ["and nobody says more is left alone", "lost", 1_000_000, {}],
+    ["and said to be off has its Lease taken", "fence", 0, { outOfService: true }],
+    [
+      "and said to be off is said to be fenced when its Lease is taken",
+      "say-fenced OutOfService",
+      0,
+      { outOfService: true, lease: taken() },
+    ],
+    [
+      "with a watchdog is waited for until that has run out, and ten seconds more",
+      "lost 1",
+      109_999,
+      selfFencing,
+    ],
+    ["with a watchdog has its Lease taken then", "fence", 110_000, selfFencing],
+    [
+      "with a watchdog is waited for from the first look of a process that was just started",
+      "lost 110000",
+      500_000,
+      { ...selfFencing, unchangedSince: 500_000 },
+    ],
+    [
+      "with a watchdog is waited for also when its Lease was taken for another reason, which is gone",
+      "lift",
+      500_000,
+      { status: said("OutOfService"), lease: taken(), unchangedSince: 500_000 },
+    ],
+    [
+      "and fenced by its watchdog stays so while its Lease is taken, whoever looks",
+      "lost",
+      500_000,
+      { status: said("SelfFenced"), lease: taken(), unchangedSince: 500_000 },
+    ],
+    [
+      "and fenced by its watchdog is not any more when it has renewed since",
+      "lift",
+      500_000,
+      { status: said("SelfFenced"), unchangedSince: 500_000 },
+    ],
+    [
+      "and no longer said to be off is not fenced any more",
+      "lift",
+      0,
+      { status: { conditions: [silent, fencedBy("OutOfService")] }, lease: taken() },
+    ],
+    [
+      "and gives signs of life again is not fenced any more",
+      "lift",
+      1_000,
+      { status: said("SelfFenced"), aliveAt: 1_000 },
+    ],
+  ])("%s", (_, expected, monotonic, given) => {
+    expect(at(monotonic, given)).toBe(expected);
   });
 });

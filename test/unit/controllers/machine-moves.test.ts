@@ -8,7 +8,7 @@ import { decideMachine, type MachineDecision } from "../../../src/controllers/vi
 import type { PlacedFacts } from "../../../src/controllers/virtual-machine/observe.ts";
 import { agentsWords, carriedOut, LEAVING, placedFacts, statusOf, stepsOf } from "./machine-facts.ts";
 import { allocationWith, guestOn, lostHypervisor, NOW, placedMachine, readyCondition } from "./objects.ts";
-import { acceptedWith, nodeWith, silent } from "./virtual-machine-migration/migrating.ts";
+import { acceptedWith, fenced, nodeWith, silent } from "./virtual-machine-migration/migrating.ts";
 
 /** Machines that another node gets. */
 
@@ -81,9 +81,10 @@ describe("A machine of a node that is out of service", () => {
     hypervisor,
     candidate: candidateOf(hypervisor, noResources),
   });
-  const off = nodeWith("node-1", { ...nfs, ...silent }, { outOfService: true });
+  const off = nodeWith("node-1", { ...nfs, ...fenced }, { outOfService: true });
   const other = nodeWith("node-2", nfs);
-  const shared = placedMachine({ ...agentsWords(), allocation: { ...allocationWith(), pool: "nfs" } });
+  const allocation = { ...allocationWith(), pool: "nfs" };
+  const shared = placedMachine({ ...agentsWords(readyCondition("Unknown", "NodeLost")), allocation });
   const stranded = (changes: Partial<PlacedFacts> = {}) =>
     facts({ machine: shared, hypervisor: off, nodes: [viewOf(off), viewOf(other)], ...changes });
 
@@ -94,13 +95,28 @@ describe("A machine of a node that is out of service", () => {
       nodeName: "node-2",
       resources: { vcpus: 1, memoryMiB: 512, disks: {} },
     });
-    expect(stepsOf(decision)).toEqual(["apply-status", "Warning Evacuated"]);
-    const { nodeName, allocation, printableStatus } = statusOf(decision);
-    expect({ nodeName, allocation, printableStatus }).toEqual({
+    expect(stepsOf(decision)).toEqual(["confirm-fenced", "apply-status", "Warning Evacuated"]);
+    const { nodeName, printableStatus } = statusOf(decision);
+    expect({ nodeName, printableStatus, allocation: statusOf(decision).allocation }).toEqual({
       nodeName: "node-2",
       allocation: shared.status?.allocation,
       printableStatus: "Provisioning",
     });
+  });
+
+  test("is said to be lost first: of that word and its agent's next one meets a conflict", () => {
+    const spoken = placedMachine({ ...agentsWords(), allocation });
+    const told = carriedOut(spoken, decide(stranded({ machine: spoken })));
+    expect(told.status?.nodeName).toBe("node-1");
+    expect(told.status?.conditions?.find(({ type }) => type === "Ready")?.reason).toBe("NodeLost");
+    expect(nodeAfter(stranded({ machine: told }))).toBe("node-2");
+  });
+
+  test("is started anew just the same when the node's watchdog has reset it", () => {
+    const reset = { ...readyCondition("True", "SelfFenced"), type: "Fenced" };
+    const conditions = [...silent.conditions, reset];
+    const hypervisor = nodeWith("node-1", { ...nfs, conditions });
+    expect(nodeAfter(stranded({ hypervisor }))).toBe("node-2");
   });
 
   test("is not Ready before its new node says so", () => {
@@ -113,6 +129,10 @@ describe("A machine of a node that is out of service", () => {
   test.each<[string, Partial<PlacedFacts>]>([
     ["the node speaks", { hypervisor: nodeWith("node-1", nfs, { outOfService: true }) }],
     ["the node is silent and nobody has said that it is off", { hypervisor: lostHypervisor() }],
+    [
+      "the node is said to be off, and is not fenced yet",
+      { hypervisor: nodeWith("node-1", { ...nfs, ...silent }, { outOfService: true }) },
+    ],
     ["there is no Hypervisor", { hypervisor: undefined }],
     [
       "a migration of it is not settled",

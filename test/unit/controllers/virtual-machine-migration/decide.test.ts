@@ -17,7 +17,7 @@ import {
   volumeWith,
 } from "../disk-objects.ts";
 import { allocationWith, guestOn, readyCondition } from "../objects.ts";
-import { acceptedWith, decide, nodeWith, running, silent } from "./migrating.ts";
+import { acceptedWith, decide, nodeWith, running, fenced, silent } from "./migrating.ts";
 
 const fresh = migrationWith(undefined, { finalizers: [] });
 const wordsOf = (held: Held) => conditionsOf(decide(held).steps);
@@ -313,7 +313,7 @@ describe("A migration under way is the agents' to end", () => {
     [
       "the source is out of service and silent",
       "Copying",
-      { hypervisors: [nodeWith("node-1", silent, out), nodeWith("node-2")] },
+      { hypervisors: [nodeWith("node-1", fenced, out), nodeWith("node-2")] },
       "Failed False SourceGone",
     ],
     [
@@ -343,7 +343,7 @@ describe("A migration under way is the agents' to end", () => {
     [
       "the target is out of service, and the disks are the source's own",
       "Switching",
-      { hypervisors: [nodeWith("node-1"), nodeWith("node-2", silent, out)] },
+      { hypervisors: [nodeWith("node-1"), nodeWith("node-2", fenced, out)] },
       "Failed False TargetGone",
     ],
     [
@@ -351,7 +351,7 @@ describe("A migration under way is the agents' to end", () => {
       "Switching",
       {
         machines: [onShared],
-        hypervisors: [nodeWith("node-1", nfs), nodeWith("node-2", { ...nfs, ...silent }, out)],
+        hypervisors: [nodeWith("node-1", nfs), nodeWith("node-2", { ...nfs, ...fenced }, out)],
       },
       "Succeeded True TargetGone",
     ],
@@ -367,7 +367,7 @@ describe("A migration under way is the agents' to end", () => {
       {
         machines: [onBoth],
         volumes: [data],
-        hypervisors: [nodeWith("node-1", nfs), nodeWith("node-2", { ...nfs, ...silent }, out)],
+        hypervisors: [nodeWith("node-1", nfs), nodeWith("node-2", { ...nfs, ...fenced }, out)],
       },
       "Switching Unknown NodeLost",
     ],

@@ -23,6 +23,11 @@ export const nodeWith = (
 
 export const silent = { conditions: [readyCondition("Unknown", "HeartbeatLost")] };
 
+/** Silent, and nothing of it runs. */
+export const fenced = {
+  conditions: [...silent.conditions, { ...readyCondition("True", "OutOfService"), type: "Fenced" }],
+};
+
 export const NODES: readonly Hypervisor[] = [nodeWith("node-1"), nodeWith("node-2")];
 
 /** Machine web, whose guest is on. */

@@ -9,7 +9,7 @@ import { createLedger } from "../../../../src/controllers/virtual-machine/ledger
 import { createReservations } from "../../../../src/controllers/virtual-machine/reservations.ts";
 import { takenBy } from "../../../../src/controllers/virtual-machine/size.ts";
 import { afterwards, DELETED, machineOf, madeVolume, migrationWith, storesWith } from "../disk-objects.ts";
-import { acceptedWith, decide, nodeWith, running, silent } from "./migrating.ts";
+import { acceptedWith, decide, fenced, nodeWith, running, silent } from "./migrating.ts";
 
 describe("Whatever there is", () => {
   test("what was decided is done once, and no terminal phase changes", () => {
@@ -20,7 +20,7 @@ describe("Whatever there is", () => {
       kind === "none"
         ? []
         : [
-            nodeWith(name, kind === "alive" || kind === "closed" ? {} : silent, {
+            nodeWith(name, kind === "alive" || kind === "closed" ? {} : kind === "out" ? fenced : silent, {
               outOfService: kind === "out",
               unschedulable: kind === "closed",
             }),
