@@ -54,7 +54,7 @@ prepare: packages node_modules/.package-lock.json
 .PHONY: test
 test: prepare verify build ## everything: unit, contract, API and end-to-end tests (root; the first time builds for a while)
 	$(JEST) --selectProjects unit contract api --maxWorkers=2
-	$(JEST) --selectProjects e2e --runInBand
+	$(JEST) --selectProjects e2e --maxWorkers=2
 
 .PHONY: test-unit
 test-unit: node_modules/.package-lock.json ## unit tests only: seconds, no root
