@@ -12,6 +12,7 @@ import {
   DEFAULT_RESERVED_MEMORY_MIB,
   DEFAULT_SERVER_PORT,
   DEFAULT_STATE_DIRECTORY,
+  DEFAULT_WATCHDOG_GRACE_SECONDS,
   type NodeAgentConfig,
   type StoragePoolConfig,
 } from "./node-agent/config.ts";
@@ -60,6 +61,9 @@ Flags of node-agent:
   --server-address IP         the api-server and other nodes reach this agent here; default: the tunnel address
   --server-port PORT          TCP port of that; default ${DEFAULT_SERVER_PORT}
   --floating-interface NAME   answers for floating addresses; default: the one in their network
+  --watchdog-device PATH      watchdog timer, such as /dev/watchdog, that resets this node when it loses the API
+                              server or its agent, so that its machines can be started elsewhere
+  --watchdog-grace SECONDS    how long it may be without the API server before that; default ${DEFAULT_WATCHDOG_GRACE_SECONDS}
   --reserved-memory QUANTITY  memory kept for the node itself; default ${DEFAULT_RESERVED_MEMORY_MIB}Mi
   --image-cache QUANTITY      disk that unused images may keep; default: a share of the disk
 
@@ -132,6 +136,8 @@ const parseNodeAgent = (args: readonly string[]): Command => {
     "server-address": { type: "string" },
     "server-port": { type: "string" },
     "floating-interface": { type: "string" },
+    "watchdog-device": { type: "string" },
+    "watchdog-grace": { type: "string" },
     "reserved-memory": { type: "string" },
     "image-cache": { type: "string" },
   });
@@ -161,6 +167,8 @@ const parseNodeAgent = (args: readonly string[]): Command => {
           : readIpAddress("server-address", flags["server-address"]),
       serverPort: readPort("server-port", flags["server-port"]) ?? DEFAULT_SERVER_PORT,
       floatingInterface: readInterface("floating-interface", flags["floating-interface"]),
+      watchdogDevice: readPath("watchdog-device", flags["watchdog-device"]),
+      watchdogGraceSeconds: readGrace(flags["watchdog-grace"]),
       reservedMemoryMiB: readMemoryMiB(flags["reserved-memory"]),
       imageCacheBytes: readBytes("image-cache", flags["image-cache"]),
       metrics: readAddress("metrics-address", flags["metrics-address"]),
@@ -287,6 +295,15 @@ const readPort = (flag: string, text: string | undefined): number | undefined =>
   return /^[0-9]{1,5}$/.test(text) && port >= 1 && port <= 65_535
     ? port
     : refuse(flag, text, "a port from 1 to 65535");
+};
+
+/** Two heartbeats at least, so that one may be lost. */
+const readGrace = (text: string | undefined): number => {
+  if (text === undefined) return DEFAULT_WATCHDOG_GRACE_SECONDS;
+  const seconds = Number(text);
+  return /^[0-9]{1,5}$/.test(text) && seconds >= 20 && seconds <= 86_400
+    ? seconds
+    : refuse("watchdog-grace", text, "seconds, from 20 to 86400");
 };
 
 /** As the kernel allows, without what has a meaning for the tools that it is given to. */

@@ -31,6 +31,7 @@ import { reconcileSnapshot } from "./reconcile-snapshot.ts";
 import { reconcileVolume } from "./reconcile-volume.ts";
 import type { NodeRooms } from "./rooms.ts";
 import type { FetchSeed } from "./seed-source.ts";
+import type { ConfirmStart } from "./start-permit.ts";
 import { endStrangersFirst, lookAtStrangers } from "./strangers.ts";
 import { sweepRegularly } from "./sweep.ts";
 import type { StepContext } from "./steps.ts";
@@ -54,6 +55,7 @@ export interface AgentOptions {
   /** Routes and rules of the node as a whole. */
   readonly network: NodeNetwork;
   readonly fetchSeed: FetchSeed;
+  readonly confirmStart: ConfirmStart;
   /** What a migration of the machine forbids; undefined when there is none. */
   readonly migrating: (vmUid: string) => MigrationHold | undefined;
   readonly isMoving: IsMoving;

@@ -43,6 +43,10 @@ export interface NodeAgentConfig {
   readonly serverPort: number;
   /** Interface that answers for floating addresses. Default: the one whose network they belong to, or with the default route. */
   readonly floatingInterface: string | undefined;
+  /** Watchdog timer that resets this node when it loses the API server, or its agent dies. Default: none does. */
+  readonly watchdogDevice: string | undefined;
+  /** Seconds without an acknowledged heartbeat after which that timer is no longer kept alive. */
+  readonly watchdogGraceSeconds: number;
   /** Memory in MiB that is kept for the node itself. */
   readonly reservedMemoryMiB: number;
   /** Largest part of the disk that unused images may keep, in bytes. */
@@ -54,6 +58,8 @@ export interface NodeAgentConfig {
 export const DEFAULT_STATE_DIRECTORY = "/var/lib/vireo";
 export const DEFAULT_LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock";
 export const DEFAULT_SERVER_PORT = 9403;
+/** As long as others believe that a node is alive. */
+export const DEFAULT_WATCHDOG_GRACE_SECONDS = 40;
 export const DEFAULT_RESERVED_MEMORY_MIB = 512;
 
 /** All pools of a node: those that were named, and "local". */

@@ -8,6 +8,7 @@ import {
   type ReconcileResult,
   requeueAfter,
   type Store,
+  type WritableObject,
 } from "../kube/index.ts";
 import { hypervisorAlreadySays, hypervisorStatus, type NodeFacts } from "./hypervisor-status.ts";
 import { FIELD_MANAGER } from "./report.ts";
@@ -53,7 +54,7 @@ export const createHypervisorReporter = (options: HypervisorReporterOptions): Hy
     const hypervisor = await ensureObject(signal);
     const apply = hypervisorStatus(hypervisor, await options.facts(signal), now());
     if (!hypervisorAlreadySays(hypervisor.status, apply.status)) {
-      await client.applyStatus(hypervisors, apply, { ...writing, signal });
+      await client.applyStatus(hypervisors, boundTo(hypervisor, apply), { ...writing, signal });
     }
     return requeueAfter(REFRESH_MS);
   };
@@ -77,6 +78,18 @@ export const createHypervisorReporter = (options: HypervisorReporterOptions): Hy
     },
   };
 };
+
+/**
+ * Who takes the promise back, at the agent's end, must have the last word: a
+ * report with it is bound to the version that it was made for.
+ */
+const boundTo = (
+  { metadata: { resourceVersion } }: Hypervisor,
+  apply: ReturnType<typeof hypervisorStatus>,
+): WritableObject =>
+  apply.status.selfFencing === undefined
+    ? apply
+    : { ...apply, metadata: { ...apply.metadata, resourceVersion } };
 
 const hasLabels = ({ metadata }: Hypervisor, labels: Readonly<Record<string, string>>): boolean =>
   Object.entries(labels).every(([name, value]) => metadata.labels?.[name] === value);

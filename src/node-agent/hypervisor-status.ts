@@ -37,6 +37,8 @@ export interface NodeFacts {
   /** Where the agent serves consoles and copies of disks; undefined while it does not. */
   readonly agentEndpoint?: string | undefined;
   readonly securityGroups: readonly EnforcedGroup[];
+  /** Undefined while no watchdog resets the node. */
+  readonly selfFencing?: HypervisorStatus["selfFencing"];
 }
 
 /**
@@ -47,9 +49,9 @@ const accelerationOf = (hypervisor: Hypervisor, facts: NodeFacts): Acceleration 
   facts.acceleration ?? hypervisor.status?.acceleration;
 
 const readyDraft = (
+  { spec, metadata: { generation = 0 } }: Hypervisor,
   facts: NodeFacts,
   acceleration: Acceleration | undefined,
-  generation: number,
 ): ConditionDraft => {
   const draft = (status: "True" | "False", reason: string, message: string): ConditionDraft => ({
     type: "Ready",
@@ -63,6 +65,13 @@ const readyDraft = (
       "False",
       "LibvirtUnavailable",
       "The agent cannot reach libvirtd. Running guests are not touched; look at libvirtd on the node.",
+    );
+  }
+  if (spec.outOfService) {
+    return draft(
+      "False",
+      "OutOfService",
+      "spec.outOfService says that the node is switched off, and it is not: no guest is started here before that is taken back.",
     );
   }
   if (acceleration === undefined) {
@@ -94,7 +103,7 @@ export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: 
   const generation = hypervisor.metadata.generation ?? 0;
   const { host } = facts;
   const acceleration = accelerationOf(hypervisor, facts);
-  const ready = readyDraft(facts, acceleration, generation);
+  const ready = readyDraft(hypervisor, facts, acceleration);
   const status = {
     observedGeneration: generation,
     conditions: withTransitionTimes([ready], hypervisor.status?.conditions, now),
@@ -113,6 +122,7 @@ export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: 
     securityGroups: [...facts.securityGroups],
     ...(facts.tunnelAddress === undefined ? {} : { tunnelAddress: facts.tunnelAddress }),
     ...(facts.agentEndpoint === undefined ? {} : { agentEndpoint: facts.agentEndpoint }),
+    ...(facts.selfFencing === undefined ? {} : { selfFencing: facts.selfFencing }),
     ...(acceleration === undefined ? {} : { acceleration }),
     ...(facts.zone === undefined ? {} : { zone: facts.zone }),
     ...(facts.versions === undefined ? {} : { versions: facts.versions }),
@@ -125,10 +135,11 @@ export const hypervisorStatus = (hypervisor: Hypervisor, facts: NodeFacts, now: 
   };
 };
 
-/** Whether the stored status says all that already. */
+/** Whether the stored status says all that already, and does not promise what the node does not do. */
 export const hypervisorAlreadySays = (
   stored: HypervisorStatus | undefined,
   wanted: HypervisorStatus,
 ): boolean =>
   stored !== undefined &&
+  (stored.selfFencing === undefined || wanted.selfFencing !== undefined) &&
   Object.entries(wanted).every(([field, value]) => isDeepStrictEqual(Reflect.get(stored, field), value));

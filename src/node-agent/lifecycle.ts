@@ -1,4 +1,4 @@
-import { timestampOf } from "../api/condition.ts";
+import { findCondition, timestampOf } from "../api/condition.ts";
 import type { RestorePowerState } from "../api/virtual-machine-restore.ts";
 import type { GuestStatus, VirtualMachine } from "../api/virtual-machine.ts";
 import { type DomainPower, isOn, msUntilRestart, observeGuest, recordOwnersStop } from "./guest-record.ts";
@@ -229,7 +229,8 @@ export const mustBeSaidFirst = ({ status }: VirtualMachine, { goal, step, guest 
     case "pause":
       return said?.pauseRequested !== true;
     case "start":
-      return isOn(said);
+      // A machine that is said to be lost may be started elsewhere, until that is taken back.
+      return isOn(said) || findCondition(status?.conditions, "Ready")?.status === "Unknown";
     default:
       return false;
   }

@@ -1,9 +1,8 @@
 import { join } from "node:path";
-import { type Hypervisor, hypervisors, SYSTEM_NAMESPACE } from "../api/hypervisor.ts";
+import { type Hypervisor, hypervisors } from "../api/hypervisor.ts";
 import {
   createEventRecorder,
   createHealthServer,
-  createHeartbeat,
   createKubeClient,
   createMetrics,
   createRawKubeClient,
@@ -40,6 +39,7 @@ import { startProgram } from "./host/command.ts";
 import { type Host, openHost } from "./host-rooms.ts";
 import { createHypervisorReporter } from "./hypervisor-reporter.ts";
 import { imageRoutes } from "./image-routes.ts";
+import { type Liveness, openLiveness } from "./liveness.ts";
 import { createLifecycleMetrics } from "./lifecycle-metrics.ts";
 import {
   type AgentMetrics,
@@ -76,6 +76,7 @@ interface Parts {
   readonly rawClient: RawKubeClient;
   readonly host: Host;
   readonly server: AgentServer;
+  readonly liveness: Liveness;
   readonly events: EventRecorder;
   /** The objects of this node. */
   readonly stores: OwnStores;
@@ -114,7 +115,9 @@ export const runNodeAgent = async (
   });
   host = await openHost({ config, libvirt, logger, metrics: agentMetrics, peerImages, signal });
   const own = followOwn({ config, logger, metrics, client }, signal);
-  const parts: Parts = { config, logger, metrics, agentMetrics, client, rawClient, host, server, ...own };
+  const common = { config, logger, metrics, agentMetrics, client, rawClient };
+  const liveness = await openLiveness(common);
+  const parts: Parts = { ...common, host, server, liveness, ...own };
   const floating = floatingAgentOf(parts);
   try {
     await runTogether(
@@ -123,7 +126,7 @@ export const runNodeAgent = async (
         floating: (taskSignal) => floating.run(taskSignal),
         node: async (taskSignal) => {
           await prepareNode(parts, taskSignal);
-          await runTogether(tasksOf(parts, taskSignal), taskSignal);
+          await liveness.run((work) => runTogether(tasksOf(parts, work), work), taskSignal);
         },
       },
       signal,
@@ -206,7 +209,7 @@ interface Reportable {
 }
 
 const createReport = (
-  { config, client, logger, metrics, host, server }: Parts,
+  { config, client, logger, metrics, host, server, liveness }: Parts,
   store: Store<Hypervisor>,
   { enforced, agent }: Reportable,
 ) => {
@@ -220,6 +223,7 @@ const createReport = (
       securityGroups: enforced.list(),
       agentEndpoint: server.endpoint(),
       exports: agent.exports.list(),
+      selfFencing: liveness.selfFencing.status(),
     }),
     logger,
     metrics,
@@ -312,13 +316,6 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
   const { nodeName } = config;
   const fieldSelector = `metadata.name=${nodeName}`;
   const ownHypervisor = createStore({ client, resource: hypervisors, fieldSelector, logger, metrics });
-  const heartbeat = createHeartbeat({
-    client,
-    namespace: SYSTEM_NAMESPACE,
-    name: nodeName,
-    identity: nodeName,
-    logger,
-  });
   agentMetrics.follow(() => objects.machines.list());
   const cluster = createClusterStores({ client, logger, metrics });
   const enforced = createEnforcedGroups(() => ownHypervisor.get({ name: nodeName }), now);
@@ -330,6 +327,7 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
     rooms: host.rooms,
     network,
     fetchSeed: createSeedSource(parts.rawClient),
+    confirmStart: parts.liveness.confirmStart(() => ownHypervisor.get({ name: nodeName })?.spec.outOfService),
     migrating: (machineUid) => moves.holds.of(machineUid),
     isMoving: createIsMoving({ client, nodeName }),
     lifecycleMetrics: createLifecycleMetrics(metrics),
@@ -353,7 +351,6 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
     ...serverTasks(parts, agent, migrations.routes),
     migrations: (taskSignal: AbortSignal) => migrations.run(taskSignal),
     "node-network": (taskSignal: AbortSignal) => network.run(taskSignal),
-    heartbeat: (taskSignal: AbortSignal) => heartbeat.run(taskSignal),
     report: createReport(parts, ownHypervisor, { enforced, agent }),
     agent: (taskSignal: AbortSignal) => agent.run(taskSignal),
     acceleration: async (taskSignal: AbortSignal) => {

@@ -6,11 +6,11 @@ import type { StorageContext } from "./storage.ts";
 export const createStepContext = (
   options: Pick<
     AgentOptions,
-    "rooms" | "stores" | "objects" | "network" | "fetchSeed" | "migrating" | "now" | "wait"
+    "rooms" | "stores" | "objects" | "network" | "fetchSeed" | "confirmStart" | "migrating" | "now" | "wait"
   >,
   storage: StorageContext & Pick<StepContext, "lookAtVolume" | "lookAtDisk">,
 ): StepContext => {
-  const { rooms, network, objects, fetchSeed, migrating, now, wait } = options;
+  const { rooms, network, objects, fetchSeed, confirmStart, migrating, now, wait } = options;
   options.stores.machines.onChange(({ before, after }) => {
     if (after === undefined && before !== undefined) network.forget(before.metadata.uid);
   });
@@ -19,6 +19,7 @@ export const createStepContext = (
     ...storage,
     volumeObjects: objects.volumes,
     fetchSeed,
+    confirmStart,
     migrating,
     now,
     wait,

@@ -19,6 +19,7 @@ import type { MigrationHold } from "./migrations/index.ts";
 import type { StepOutcome } from "./machine-status.ts";
 import type { Probes } from "./probes/index.ts";
 import { type FetchSeed, SeedUnavailableError } from "./seed-source.ts";
+import type { ConfirmStart } from "./start-permit.ts";
 import type { StorageContext } from "./storage.ts";
 import type { DiskRef } from "./volumes/types.ts";
 
@@ -32,6 +33,8 @@ export interface StepContext extends StorageContext {
   readonly probes: Probes;
   readonly volumeObjects: VolumeLookup;
   readonly fetchSeed: FetchSeed;
+  /** Rejects unless the guest may be started here at this moment. */
+  readonly confirmStart: ConfirmStart;
   /** Asks for a pass over the Volume. */
   readonly lookAtVolume: (uid: string) => void;
   /** Asks for a pass over a disk, whose layers may be fewer now. */
@@ -107,6 +110,7 @@ export const prepareGuest = async (
 const start: Executor = async (target, context, options) => {
   const prepared = await prepareGuest(target, context, options);
   if (prepared.kind !== "ready") return prepared;
+  await context.confirmStart(target.machine, options);
   await context.domains.start(desiredDomain(target, prepared.parts), options);
   return done;
 };

@@ -21,6 +21,7 @@ import type { GuestFindings } from "../../src/node-agent/probes/index.ts";
 import { alreadySaid, type MachineView, ownMachineStatus } from "../../src/node-agent/report.ts";
 import { ownRestoreStatus, type RestoreStatusApply } from "../../src/node-agent/restore-status.ts";
 import type { NodeRooms } from "../../src/node-agent/rooms.ts";
+import type { ConfirmStart } from "../../src/node-agent/start-permit.ts";
 import type { FetchSeed } from "../../src/node-agent/seed-source.ts";
 import { ownSnapshotStatus, type SnapshotStatusApply } from "../../src/node-agent/snapshot-status.ts";
 import { ownVolumeStatus, type VolumeStatusApply } from "../../src/node-agent/volume-status.ts";
@@ -263,6 +264,7 @@ export class FakeNode {
       rooms: this.rooms,
       network: this.newNetwork(),
       fetchSeed: this.fetchSeed,
+      confirmStart: this.confirmStart,
       migrating: () => this.migrating,
       isMoving: async () => this.isMoving,
       events: { event: () => {}, flush: async () => {} },
@@ -286,6 +288,9 @@ export class FakeNode {
 
   /** What a migration of the machine forbids. */
   migrating: MigrationHold | undefined;
+
+  /** Whether guests may be started here. */
+  confirmStart: ConfirmStart = async () => {};
 
   /** How the API server answers when it is asked for a machine's seed. */
   fetchSeed: FetchSeed = () => this.#effect(() => ({}));

@@ -57,6 +57,8 @@ describe("vireo node-agent", () => {
         serverAddress: undefined,
         serverPort: 9403,
         floatingInterface: undefined,
+        watchdogDevice: undefined,
+        watchdogGraceSeconds: 40,
         reservedMemoryMiB: 512,
         imageCacheBytes: undefined,
         metrics: { host: "127.0.0.1", port: 0 },

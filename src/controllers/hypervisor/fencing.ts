@@ -38,11 +38,16 @@ export const fateOfFenced = (hypervisor: Hypervisor): string =>
 /** Has the Lease been taken from the node, and not been renewed since? */
 export const isTaken = (lease: Lease | undefined): boolean => lease?.spec.holderIdentity === FENCED_HOLDER;
 
-/** How long after its last renewal a node that resets itself has certainly done so; undefined when it does not. */
+/**
+ * How long after its last renewal a node that resets itself has certainly done
+ * so; undefined when it does not. Twice the timeout: its agent may be stopped,
+ * by whatever it is, between the look at the clock and the last sign of life to
+ * the watchdog, though for less than the timeout.
+ */
 export const selfFencedAfterMs = ({ status }: Hypervisor): number | undefined => {
   if (status?.selfFencing === undefined) return undefined;
   const { graceSeconds, timeoutSeconds } = status.selfFencing;
-  return (graceSeconds + timeoutSeconds) * 1000 + FENCE_MARGIN_MS;
+  return (graceSeconds + 2 * timeoutSeconds) * 1000 + FENCE_MARGIN_MS;
 };
 
 export interface FenceFacts {
@@ -124,7 +129,7 @@ const messageOf = (hypervisor: Hypervisor, reason: FenceReason): string => {
   if (reason === "OutOfService")
     return `The node is silent, and spec.outOfService says that it is switched off: ${consequence}`;
   const { graceSeconds = 0, timeoutSeconds = 0 } = hypervisor.status?.selfFencing ?? {};
-  return `The node's agent has renewed no heartbeat for so long that its watchdog has reset the node (${graceSeconds} s without an answer, then ${timeoutSeconds} s): ${consequence}`;
+  return `The node's agent has renewed no heartbeat for so long that its watchdog has reset the node (after ${graceSeconds} s without an answer, and its timeout of ${timeoutSeconds} s): ${consequence}`;
 };
 
 /** Of a node that gives signs of life: what was said of it before. */

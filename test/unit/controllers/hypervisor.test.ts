@@ -173,13 +173,13 @@ describe("A Hypervisor that is lost", () => {
     [
       "with a watchdog is waited for until that has run out, and ten seconds more",
       "lost 1",
-      109_999,
+      169_999,
       selfFencing,
     ],
-    ["with a watchdog has its Lease taken then", "fence", 110_000, selfFencing],
+    ["with a watchdog has its Lease taken then", "fence", 170_000, selfFencing],
     [
       "with a watchdog is waited for from the first look of a process that was just started",
-      "lost 110000",
+      "lost 170000",
       500_000,
       { ...selfFencing, unchangedSince: 500_000 },
     ],
