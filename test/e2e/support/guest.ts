@@ -56,7 +56,7 @@ const processIdOf = (node: TestNode, vmUid: string): number | undefined =>
 
 /** The guest of a machine that has been placed; the key is the stage's own unless another is given. */
 export const guestOf = async (
-  stage: Stage,
+  stage: Pick<Stage, "machine" | "testbed" | "privateKeyFile">,
   name: string,
   privateKeyFile = stage.privateKeyFile,
 ): Promise<Guest> => {

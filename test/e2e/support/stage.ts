@@ -11,7 +11,7 @@ import { startTestbed, type Testbed, type TestbedOptions } from "../../testbed/t
 import { waitFor, type WaitOptions } from "../../testbed/wait.ts";
 import { manifests } from "./manifests.ts";
 
-/** All namespaced objects of these tests live here. */
+/** All namespaced objects of these tests live here, but for those of Stage.inNamespace. */
 export const NAMESPACE = "default";
 
 /** An emulated guest starts slowly, and slower still beside others on a busy machine. */
@@ -45,11 +45,18 @@ export interface Stage {
   /** Waits until the machine's printableStatus is one of these and speaks of its present spec. */
   untilStatus(name: string, ...wanted: readonly string[]): Promise<VirtualMachine>;
   patchMachine(name: string, spec: object): Promise<void>;
+  /** Asks for the deletion of an object and waits until it is gone. */
+  remove<T extends WithConditions>(resource: Resource<T>, name: string): Promise<void>;
   /** Asks for the deletion of machines and waits until they are gone. */
   deleteMachines(...names: readonly string[]): Promise<void>;
   cordon(nodeName: string, unschedulable: boolean): Promise<void>;
+  /** The same for objects of another namespace, which is made. */
+  inNamespace(namespace: string): Promise<Place>;
   stop(): Promise<void>;
 }
+
+/** A stage as seen from one namespace. */
+export type Place = Omit<Stage, "inNamespace" | "stop">;
 
 const describe = ({ metadata, status }: WithConditions): string => {
   const said = (status?.conditions ?? []).map(
@@ -71,11 +78,12 @@ const clientOf = (testbed: Testbed): KubeClient =>
 
 const { signal } = new AbortController();
 
-const keyOf = (resource: Resource, name: string) =>
-  resource.namespaced ? { namespace: NAMESPACE, name } : { name };
-
-const readers = (api: KubeClient): Pick<Stage, "read" | "until" | "machine" | "untilStatus"> => {
-  const read: Stage["read"] = (resource, name) => api.get(resource, keyOf(resource, name), { signal });
+const readers = (
+  api: KubeClient,
+  namespace: string,
+): Pick<Stage, "read" | "until" | "machine" | "untilStatus"> => {
+  const read: Stage["read"] = (resource, name) =>
+    api.get(resource, resource.namespaced ? { namespace, name } : { name }, { signal });
   const until: Stage["until"] = (resource, name, wanted, options = {}) =>
     waitFor(
       `${resource.kind} ${name}: ${wanted.toString()}`,
@@ -113,33 +121,40 @@ const readers = (api: KubeClient): Pick<Stage, "read" | "until" | "machine" | "u
 const writers = (
   testbed: Testbed,
   api: KubeClient,
-): Pick<Stage, "apply" | "patchMachine" | "deleteMachines" | "cordon"> => ({
-  apply: async (...objects) => {
-    const list = { apiVersion: "v1", kind: "List", items: objects };
-    await testbed.kubectl(["apply", "--namespace", NAMESPACE, "-f", "-"], { stdin: JSON.stringify(list) });
-  },
-  patchMachine: async (name, spec) => {
-    await api.mergePatch(virtualMachines, keyOf(virtualMachines, name), { spec }, { signal });
-  },
-  deleteMachines: async (...names) => {
-    const keys = names.map((name) => keyOf(virtualMachines, name));
-    for (const key of keys) await api.delete(virtualMachines, key, { signal });
-    for (const key of keys) {
-      await waitFor(
-        `the end of VirtualMachine ${key.name}`,
-        async () => {
-          const machine = await api.get(virtualMachines, key, { signal });
-          if (machine !== undefined) throw new Error(describe(machine));
-          return true;
-        },
-        { timeoutMs: PATIENCE_MS, intervalMs: 100 },
-      );
-    }
-  },
-  cordon: async (nodeName, unschedulable) => {
-    await api.mergePatch(hypervisors, { name: nodeName }, { spec: { unschedulable } }, { signal });
-  },
-});
+  namespace: string,
+): Pick<Stage, "apply" | "patchMachine" | "remove" | "deleteMachines" | "cordon"> => {
+  const untilGone = async <T extends WithConditions>(resource: Resource<T>, name: string): Promise<void> => {
+    await waitFor(
+      `the end of ${resource.kind} ${name}`,
+      async () => {
+        const object = await api.get(resource, { namespace, name }, { signal });
+        if (object !== undefined) throw new Error(describe(object));
+        return true;
+      },
+      { timeoutMs: PATIENCE_MS, intervalMs: 100 },
+    );
+  };
+  return {
+    apply: async (...objects) => {
+      const list = { apiVersion: "v1", kind: "List", items: objects };
+      await testbed.kubectl(["apply", "--namespace", namespace, "-f", "-"], { stdin: JSON.stringify(list) });
+    },
+    patchMachine: async (name, spec) => {
+      await api.mergePatch(virtualMachines, { namespace, name }, { spec }, { signal });
+    },
+    remove: async (resource, name) => {
+      await api.delete(resource, { namespace, name }, { signal });
+      await untilGone(resource, name);
+    },
+    deleteMachines: async (...names) => {
+      for (const name of names) await api.delete(virtualMachines, { namespace, name }, { signal });
+      for (const name of names) await untilGone(virtualMachines, name);
+    },
+    cordon: async (nodeName, unschedulable) => {
+      await api.mergePatch(hypervisors, { name: nodeName }, { spec: { unschedulable } }, { signal });
+    },
+  };
+};
 
 /** Starts a testbed and resolves when its controller sees all nodes. Needs root. */
 export const startStage = async (options: TestbedOptions = {}): Promise<Stage> => {
@@ -152,24 +167,27 @@ export const startStage = async (options: TestbedOptions = {}): Promise<Stage> =
   try {
     const privateKeyFile = join(testbed.directory, "test-key");
     const publicKey = await makeSshKey(privateKeyFile);
-    const write = writers(testbed, api);
-    const look = readers(api);
-    if (options.startProcesses ?? true) {
-      for (const { name } of testbed.nodes) await look.until(hypervisors, name, isReady);
-    }
-    return {
-      testbed,
-      api,
-      privateKeyFile,
-      ...look,
-      ...write,
-      applyBasics: () =>
+    const inNamespace = (namespace: string): Place => {
+      const write = writers(testbed, api, namespace);
+      const applyBasics = (): Promise<void> =>
         write.apply(
           manifests.flavor("test"),
           manifests.image("test"),
           manifests.keyPair("test", { publicKey }),
           manifests.network("test"),
-        ),
+        );
+      return { testbed, api, privateKeyFile, ...readers(api, namespace), ...write, applyBasics };
+    };
+    const stage = inNamespace(NAMESPACE);
+    if (options.startProcesses ?? true) {
+      for (const { name } of testbed.nodes) await stage.until(hypervisors, name, isReady);
+    }
+    return {
+      ...stage,
+      inNamespace: async (namespace) => {
+        await testbed.kubectl(["create", "namespace", namespace]);
+        return inNamespace(namespace);
+      },
       stop,
     };
   } catch (error) {
