@@ -236,6 +236,7 @@ const startGuest = async (
     const want = desiredDomain(target, prepared.parts);
     const path = await context.volumes.snapshots.memoryPath(snapshot.metadata.uid, refs, options);
     const paused = restore.spec.powerState === "Paused";
+    await context.steps.confirmStart(target.machine, options);
     await (path === undefined
       ? context.domains.start(want, options)
       : context.domains.restore(want, { path, paused }, options));
