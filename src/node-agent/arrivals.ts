@@ -1,6 +1,6 @@
 import type { VirtualMachine } from "../api/virtual-machine.ts";
 
-/** Machines on their way to this node: their rules have to be here before their guests are. */
+/** Machines on their way to this node, whose rules have to be here before their guests are; and those that have just come. */
 export interface Arrivals {
   expect(machine: VirtualMachine): void;
   forget(machineUid: string): void;

@@ -20,6 +20,8 @@ export interface NetworkFacts {
   readonly machines: readonly PlacedMachine[];
   /** Machines on their way to this node, whose guests still run elsewhere: their rules are here before they come. */
   readonly arriving?: readonly PlacedMachine[] | undefined;
+  /** Machines on their way to this node, and those that have just come. */
+  readonly newcomers?: readonly PlacedMachine[] | undefined;
   readonly networks: readonly Network[];
   readonly groups: readonly SecurityGroup[];
   readonly slices: readonly AddressSlice[];

@@ -106,6 +106,13 @@ const guestsOf = ({ machines, arriving = [] }: NetworkFacts, uids: GroupUids): r
     })),
   );
 
+/** Those that have a claim to a floating address here wait for it by its own rules. */
+const newcomersOf = ({ newcomers = [], floatingGuests }: NetworkFacts): DesiredFilters["newcomers"] =>
+  newcomers
+    .flatMap(({ allocation }) => allocation.interfaces)
+    .map(({ vni, address }) => ({ vni, address }))
+    .filter((one) => !floatingGuests.some(({ vni, address }) => vni === one.vni && address === one.address));
+
 /**
  * The rules of all guests of this node. They follow from the objects alone, so
  * that a fresh agent never takes away the rules of a guest that it has not
@@ -133,6 +140,7 @@ export const desiredFilters = (facts: NetworkFacts): DesiredFilters => {
       peers,
       egressExceptions: facts.floatingGuests.flatMap((one) => (one.vni === vni ? [one.address] : [])),
     })),
+    newcomers: newcomersOf(facts),
     groups,
     members: membersOf(new Set(groups.flatMap(remoteGroups)), localNetworks, addresses, uids),
     nodeAddresses: allNodeAddresses(facts),

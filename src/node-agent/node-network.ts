@@ -102,6 +102,7 @@ export const createNodeNetwork = (options: NodeNetworkOptions, signal: AbortSign
 
 const factsOf = (options: NodeNetworkOptions, removed: ReadonlySet<string>): NetworkFacts => {
   const { nodeName, vxlanPort, stores } = options;
+  const newcomers = options.arriving?.() ?? [];
   const isHere = ({ metadata, status }: VirtualMachine): boolean =>
     !removed.has(metadata.uid) && !isTrue(status?.conditions, "Released");
   return {
@@ -113,7 +114,8 @@ const factsOf = (options: NodeNetworkOptions, removed: ReadonlySet<string>): Net
       .list()
       .filter(isHere)
       .flatMap((machine) => placed(machine) ?? []),
-    arriving: (options.arriving?.() ?? [])
+    newcomers: newcomers.flatMap((machine) => placed(machine) ?? []),
+    arriving: newcomers
       .filter(({ metadata }) => options.machines.get(metadata.uid) === undefined)
       .flatMap((machine) => placed(machine) ?? []),
     networks: stores.networks.list(),

@@ -81,18 +81,29 @@ const factsOf = async (
   };
 };
 
-/** The rules for a guest that is on its way stay, also when this agent was started a moment ago. */
+/** How long a guest that has come is a newcomer, in ms: its floating address follows it within that. */
+const NEWCOMER_MS = 10_000;
+
+/** Time until the guest is one like others, in ms; 0 when it is. */
+const newcomerForMs = ({ status }: VirtualMachineMigration, now: Date): number => {
+  const { phase, live, completedAt } = status ?? {};
+  if (phase !== "Succeeded" || live === false || completedAt === undefined) return 0;
+  return Math.max(0, Date.parse(completedAt) + NEWCOMER_MS - now.getTime());
+};
+
+/** The rules for a guest that is on its way, or has just come, stay; also when this agent was started a moment ago. */
 const keepExpecting = async (
   migration: VirtualMachineMigration,
-  context: MigrationContext,
+  { arrivals, steps, readMachine, now }: MigrationContext,
   options: MigrationOptions,
 ): Promise<void> => {
-  const { phase, machineUid = "" } = migration.status ?? {};
-  if (phase === "Failed" || phase === "Cancelled") return;
-  if (context.machines.get(machineUid) !== undefined) context.arrivals.forget(machineUid);
-  else if (phase === "Copying" || phase === "Switching") {
-    const machine = await context.readMachine(migration, options);
-    if (machine !== undefined) context.arrivals.expect(machine);
+  const { phase, machineUid } = migration.status ?? {};
+  if (phase === "Copying" || phase === "Switching" || newcomerForMs(migration, now()) > 0) {
+    const machine = await readMachine(migration, options);
+    if (machine !== undefined) arrivals.expect(machine);
+  } else if (phase === "Succeeded" && arrivals.list().some(({ metadata }) => metadata.uid === machineUid)) {
+    arrivals.forget(machineUid ?? "");
+    await steps.syncNetwork();
   }
 };
 
@@ -171,7 +182,7 @@ const succeed: Take = async (migration, context, options) => {
     progress,
   } as const;
   await migrations.swap(migration, news, options);
-  return done;
+  return requeueAfter(0);
 };
 
 const fail: Take = async (migration, context, options) => {
@@ -204,11 +215,13 @@ const discard: Take = async (migration, context, options) => {
 };
 
 const takers: Readonly<Record<MigrationStep, Take>> = {
-  none: async (migration, { room }) => {
+  none: async (migration, { room, nodeName, now }) => {
     // Sockets that a process left which has been killed.
     const { phase, machineUid } = migration.status ?? {};
     if (machineUid !== undefined && OVER.has(phase)) await room.forget(migration.metadata.uid);
-    return done;
+    const isHere = migration.status?.targetNode === nodeName;
+    const newcomerMs = isHere ? newcomerForMs(migration, now()) : 0;
+    return newcomerMs > 0 ? requeueAfter(newcomerMs) : done;
   },
   "look-again": async () => requeueAfter(SOON_MS),
   prepare,

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 
 import { floatingIps } from "../../src/api/floating-ip.ts";
 import { hypervisors } from "../../src/api/hypervisor.ts";
@@ -63,6 +63,11 @@ beforeAll(async () => {
   await walker.untilBooted();
   await stage.until(floatingIps, "www", isReady);
 }, PATIENCE_MS);
+
+/** Whatever has become of it in the test before. */
+beforeEach(async () => {
+  walker = await guestOf(stage, "walker");
+});
 
 afterAll(() => stage.stop(), 60_000);
 

@@ -10,7 +10,7 @@ import {
 import type { RuleSet } from "../host/iptables/index.ts";
 import { checkedAddress, holds, isAddress, parseBlock, renderBlock } from "./blocks.ts";
 import { hookChain, ISOLATION_CHAIN, networkChain, NODES_SET } from "./owner.ts";
-import type { FilterNetwork, GuestFilter } from "./types.ts";
+import type { DesiredFilters, FilterNetwork, GuestFilter } from "./types.ts";
 import { FROM_GUEST, hexadecimal, sortedUnique, TO_GUEST, TO_TUNNEL } from "./words.ts";
 
 /**
@@ -112,8 +112,11 @@ export const rawRules = (networks: readonly LocalNetwork[]): RuleSet => ({
  * Nodes are refused here, by the destination that the guest named: a service
  * of the cluster that is reached through a node's address is refused too.
  * Answers to nodes are not new.
+ *
+ * A connection that goes on here and was begun at another node is none of those
+ * that get this node's address.
  */
-export const mangleRules = (): RuleSet => {
+export const mangleRules = (newcomers: DesiredFilters["newcomers"] = []): RuleSet => {
   const ours = `-m connmark --mark ${OURS}`;
   const restore = `-j CONNMARK --restore-mark ${MASKS}`;
   return {
@@ -127,7 +130,19 @@ export const mangleRules = (): RuleSet => {
         ],
       ],
       [hookChain("OUTPUT"), [`${ours} ${restore}`]],
-      [hookChain("POSTROUTING"), [`${TO_TUNNEL} -j MARK --set-xmark 0x0/${hexadecimal(MARK_MASK)}`]],
+      [
+        hookChain("POSTROUTING"),
+        [
+          `${TO_TUNNEL} -j MARK --set-xmark 0x0/${hexadecimal(MARK_MASK)}`,
+          // What goes into a tunnel has no mark any more.
+          ...sortedUnique(
+            newcomers.map(
+              ({ vni, address }) =>
+                `! ${TO_GUEST} -s ${checkedAddress(address)} -p tcp -m mark --mark ${mark(vni)} -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP`,
+            ),
+          ),
+        ],
+      ],
     ]),
     hooks: ["PREROUTING", "OUTPUT", "POSTROUTING"].map((builtIn) => ({
       builtIn,

@@ -196,7 +196,7 @@ export const createRuleWriter = (): ((desired: DesiredFilters) => NodeRules) => 
     return {
       tables: {
         raw: rawRules(networks),
-        mangle: mangleRules(),
+        mangle: mangleRules(desired.newcomers),
         nat: natRules(networks, desired.tunnelAddress),
         filter: filterRules(desired, networks, guests, used, [...taps.values()]),
       },

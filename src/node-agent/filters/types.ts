@@ -72,6 +72,13 @@ export interface DesiredFilters {
   /** A tap that no guest names gets nothing through. */
   readonly guests: readonly GuestFilter[];
   readonly networks: readonly FilterNetwork[];
+  /**
+   * Addresses of guests that have just come from another node, or are about to,
+   * and whose floating address may come after them. What they go on sending in a
+   * connection over it must not leave with the node's address: who gets that
+   * would end the connection. Default: none.
+   */
+  readonly newcomers?: readonly { readonly vni: number; readonly address: string }[] | undefined;
   readonly groups: readonly FilterGroup[];
   /** A group without an entry for a Network has no members there. */
   readonly members: readonly GroupMembers[];

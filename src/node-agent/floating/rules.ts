@@ -56,15 +56,26 @@ const markArriving = (one: FloatingAddress): readonly string[] => [
   `! ${FROM_GUEST} ${to(one)} ${setMark(packetMark(one.vni))}`,
 ];
 
+/**
+ * A guest that has just come goes on sending in connections over its address,
+ * which may come after it. Until it is on they must not leave with the node's:
+ * who gets that would end the connection. What a guest of this node or a tunnel
+ * gets has not this mark, or is none of this.
+ */
+const awaitAddress = (one: FloatingAddress): string =>
+  `! ${TO_GUEST} -s ${word(one.guestAddress)} -p tcp -m mark --mark ${marked(packetMark(one.vni))} ${isOff(one)} -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP`;
+
 /** Behind the filters' rules: connections from outside are not begun in the guest's Network. */
 const mangleRules = (addresses: readonly FloatingAddress[]): RuleSet => ({
   chains: new Map([
     [ARRIVE_CHAIN, addresses.flatMap((one) => [...refuseSendingFrom(one), ...markArriving(one)])],
     [OUTPUT_CHAIN, addresses.map((one) => `${to(one)} ${isOn(one)} ${setMark(packetMark(one.vni))}`)],
+    [LEAVE_CHAIN, addresses.map(awaitAddress)],
   ]),
   hooks: [
     { builtIn: "PREROUTING", chain: ARRIVE_CHAIN, order: 30 },
     { builtIn: "OUTPUT", chain: OUTPUT_CHAIN, order: 30 },
+    { builtIn: "POSTROUTING", chain: LEAVE_CHAIN, order: 30 },
   ],
 });
 

@@ -3,15 +3,20 @@ import { readdirSync, readFileSync } from "node:fs";
 const SAMPLE_MS = 20;
 /** Processes are looked for less often: a new one takes longer than this until its guest does anything. */
 const SAMPLES_PER_SEARCH = 5;
-/** A QEMU that is still to let its guest go on uses less than this for making its virtual CPU and loading its state, in ns. */
-const BEFORE_IT_RUNS_NS = 30_000_000;
 /** A virtual CPU that has used less since the last sample has not run, in ns. */
 const AT_REST_NS = 500_000;
+/**
+ * A guest that writes runs in many samples on end. Its virtual CPU is made, is
+ * told that it goes on, and ends, in one sample or two, and runs nothing then.
+ */
+const SAMPLES_OF_A_GUEST = 4;
 
 interface Seen {
   readonly pid: number;
   readonly schedstat: string;
   usedNs: number;
+  /** How many samples on end it has run. */
+  streak: number;
   /** Numbers of the samples in which its guest was first and last seen to run. */
   beganAt: number | undefined;
   ranAt: number | undefined;
@@ -88,8 +93,9 @@ export class VcpuWatch {
       if (used === "") continue;
       const since = Number(used) - seen.usedNs;
       seen.usedNs = Number(used);
-      if (seen.usedNs < BEFORE_IT_RUNS_NS || since < AT_REST_NS) continue;
-      seen.beganAt ??= this.#samples;
+      seen.streak = since < AT_REST_NS ? 0 : seen.streak + 1;
+      if (seen.streak < SAMPLES_OF_A_GUEST) continue;
+      seen.beganAt ??= this.#samples - SAMPLES_OF_A_GUEST + 1;
       seen.ranAt = this.#samples;
     }
   }
@@ -104,7 +110,7 @@ export class VcpuWatch {
       const vcpu = list(tasks).find((task) => read(`${tasks}/${task}/comm`).startsWith("CPU 0/"));
       if (vcpu === undefined) continue;
       const schedstat = `${tasks}/${vcpu}/schedstat`;
-      this.#seen.set(pid, { pid, schedstat, usedNs: 0, beganAt: undefined, ranAt: undefined });
+      this.#seen.set(pid, { pid, schedstat, usedNs: 0, streak: 0, beganAt: undefined, ranAt: undefined });
     }
   }
 }

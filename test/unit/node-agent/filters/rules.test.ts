@@ -161,6 +161,15 @@ describe("the rules for IPv4", () => {
     ]);
   });
 
+  test("let a guest that has just come go on with no connection as if it were the node's", () => {
+    const chain = (newcomers?: DesiredFilters["newcomers"]) =>
+      chainOf({ ...base, newcomers }, "mangle", "VIREO-POSTROUTING") ?? [];
+    const one = { vni: 5, address: "10.0.0.11" };
+    expect(chain([one, one]).slice(chain().length)).toEqual([
+      "! -o vtap+ -s 10.0.0.11 -p tcp -m mark --mark 0x56000005/0xff003fff -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP",
+    ]);
+  });
+
   test("know no tunnel while the node has no address for it", () => {
     const without = { ...base, tunnelAddress: undefined };
     expect(allRules(without).filter((rule) => /14789|SNAT/.test(rule))).toEqual([]);

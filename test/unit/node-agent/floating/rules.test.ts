@@ -53,6 +53,12 @@ describe("rules for floating addresses", () => {
     );
   });
 
+  it("let a guest go on with no connection as if it were the node's, while its address is not here", () => {
+    expect(floatingRules([www], "192.0.2.1").mangle?.chains.get("VIREOFIP-LEAVE")).toEqual([
+      "! -o vtap+ -s 10.0.0.11 -p tcp -m mark --mark 0x56000001/0xff003fff -m set ! --match-set vireofip-192.0.2.101 src -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP",
+    ]);
+  });
+
   it.each<[string, FloatingAddress]>([
     ["address", { ...www, address: "192.0.2.1 -j ACCEPT" }],
     ["guest's address", { ...www, guestAddress: "10.0.0.1\n-A" }],
