@@ -35,35 +35,34 @@ export const notYetDone =
   (percent: number): void =>
     onProgress(Math.min(99, percent));
 
+interface Copy {
+  readonly from: LayerFile;
+  /** A file that does not exist yet. */
+  readonly to: string;
+  readonly sizeBytes: number;
+}
+
 /**
  * Copies what is above the image only, into an overlay on that image. Not with
  * `qemu-img convert -B`: that takes no notice of any layer but the topmost. An
  * empty overlay on the source is put on the image instead, which takes in what differs.
  */
 export const copyAboveImage = async (
-  { qemuImg, files }: Room,
-  want: {
-    readonly from: LayerFile;
-    readonly image: LayerFile;
-    readonly to: string;
-    readonly sizeBytes: number;
-  },
+  { qemuImg }: Room,
+  want: Copy & { readonly image: LayerFile },
   job: JobOptions,
 ): Promise<void> => {
   const { from, image, to, sizeBytes } = want;
-  await files.remove(to);
   await qemuImg.create(to, { sizeBytes, backing: from }, job);
   await qemuImg.rebase(to, image, { ...job, onProgress: notYetDone(job) });
 };
 
 /** Copies everything that is seen through a file. */
 export const copyAll = async (
-  { qemuImg, files }: Room,
-  want: { readonly from: LayerFile; readonly to: string; readonly sizeBytes: number },
+  { qemuImg }: Room,
+  { from, to, sizeBytes }: Copy,
   job: JobOptions,
 ): Promise<void> => {
-  const { from, to, sizeBytes } = want;
-  await files.remove(to);
   await qemuImg.convert(from, to, { ...job, isCompressed: false, onProgress: notYetDone(job) });
   await qemuImg.resize(to, sizeBytes, job);
 };

@@ -37,6 +37,8 @@ export interface Directories {
   list(): Promise<readonly DiskRef[]>;
 }
 
+/** In a disk's directory. */
+export const RECORD_FILE = "disk.json";
 /** QEMU's user passes through, and nobody but root lists. */
 export const TRAVERSE_ONLY = { mode: 0o711 } as const;
 const RECORD_MODE = { mode: 0o600 } as const;
@@ -60,7 +62,7 @@ export const createDirectories = (pools: readonly StoragePool[], files: Files): 
   };
   const folder = (name: string, kind: DiskKind): string => join(pool(name).path, folders[kind]);
   const of = (ref: DiskRef): string => uidPath(folder(ref.pool, ref.kind), ref.uid);
-  const recordPath = (ref: DiskRef): string => join(of(ref), "disk.json");
+  const recordPath = (ref: DiskRef): string => join(of(ref), RECORD_FILE);
   const readText = (ref: DiskRef) => files.readText(recordPath(ref), { maxBytes: MAX_RECORD_BYTES });
 
   const read: Directories["read"] = async (ref) => {
@@ -106,7 +108,7 @@ export const createDirectories = (pools: readonly StoragePool[], files: Files): 
 
     async remove(ref) {
       for (const name of await files.list(of(ref)))
-        if (name !== "disk.json") await files.remove(join(of(ref), name));
+        if (name !== RECORD_FILE) await files.remove(join(of(ref), name));
       await files.remove(of(ref));
     },
 

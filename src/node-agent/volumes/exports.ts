@@ -11,9 +11,8 @@ import { describeDisk, DiskStateError } from "./failure.ts";
 import type { VolumeExports } from "./index.ts";
 import type { JobOptions } from "./jobs.ts";
 import { readLayerHeader } from "./layer-header.ts";
-import type { Room } from "./room.ts";
+import { destroy, type Room } from "./room.ts";
 import type { DiskRef, ExportedFile } from "./types.ts";
-import { wipeAndDelete } from "./wipe.ts";
 
 /**
  * Copies for the image cache, in the pool "local", which the cache is in:
@@ -87,7 +86,7 @@ const exportJob =
     const unfinished = `${place.disk}.new`;
     await files.ensureDirectory(join(place.directory, ".."), TRAVERSE_ONLY);
     await files.ensureDirectory(place.directory, TRAVERSE_ONLY);
-    for (const stale of [unfinished, place.disk]) await files.remove(stale);
+    for (const stale of [unfinished, place.disk]) await destroy(room, LOCAL_POOL, stale, job.signal);
     using source = await openSnapshot(room, want.disk, want.snapshotUid);
     await qemuImg.convert(source.top, unfinished, {
       ...job,
@@ -129,12 +128,8 @@ const ensure =
   };
 
 const remove = async (room: Room, imageUid: string, signal: AbortSignal): Promise<void> => {
-  const { files, run, directories, jobs } = room;
-  const { directory, disk } = placeOf(room, imageUid);
-  await jobs.cancel(jobKey(imageUid));
-  const policy = directories.pool(LOCAL_POOL).wipe;
-  for (const path of [disk, `${disk}.new`]) await wipeAndDelete(path, { files, run, policy, signal });
-  await files.remove(directory);
+  await room.jobs.cancel(jobKey(imageUid));
+  await destroy(room, LOCAL_POOL, placeOf(room, imageUid).directory, signal);
 };
 
 export const createExports = (room: Room): VolumeExports => ({

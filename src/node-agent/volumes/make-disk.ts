@@ -12,7 +12,7 @@ import {
 } from "./failure.ts";
 import type { JobOptions } from "./jobs.ts";
 import { type DiskRecord, FORMER_LAYER, newRecord } from "./record.ts";
-import { diskKey, inTurn, isSameDisk, type Room } from "./room.ts";
+import { destroy, diskKey, inTurn, isSameDisk, type Room } from "./room.ts";
 import { settleWhileOff } from "./settle.ts";
 import { made } from "./transitions.ts";
 import type { CachedImage, DesiredDisk, DiskOutcome, DiskRef, LayerFile } from "./types.ts";
@@ -88,6 +88,8 @@ const copyJob =
     const path = room.directories.layer(want.ref, FIRST_LAYER);
     const to = `${path}.new`;
     const sizeBytes = want.sizeMiB * MiB;
+    // Of an agent that was killed.
+    await destroy(room, want.ref.pool, to, job.signal);
     if (want.source.kind === "image")
       await copyAll(room, { from: imageAsFile(want.source.image), to, sizeBytes }, job);
     else if (want.source.kind === "snapshot") {

@@ -7,6 +7,7 @@ import type { VolumeMerges } from "./index.ts";
 import type { Jobs } from "./jobs.ts";
 import type { QemuImg } from "./qemu-img.ts";
 import type { CachedImage, DiskRef, RoomLogger } from "./types.ts";
+import { wipeAndDelete } from "./wipe.ts";
 
 /** What the verbs share. */
 export interface Room {
@@ -46,6 +47,18 @@ export const alone = async <T>(room: Room, ref: DiskRef, work: () => Promise<T>)
     return work();
   });
 };
+
+/**
+ * Deletes a file, or a directory with all that is in it, as the pool's
+ * administrator wants it. For all that may have something of a guest in it:
+ * what was only half copied has.
+ */
+export const destroy = (
+  { directories, files, run }: Room,
+  pool: string,
+  path: string,
+  signal: AbortSignal,
+): Promise<void> => wipeAndDelete(path, { files, run, policy: directories.pool(pool).wipe, signal });
 
 /** Keeps the layers of a disk as they are until the result is disposed of. */
 export const reading = ({ readers }: Room, ref: DiskRef): Disposable => {

@@ -2,13 +2,13 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { ReadableFile } from "../host/files.ts";
 import { baseFile, chainOf, headerOf, layerAsFile, requireIntact } from "./chains.ts";
+import { RECORD_FILE } from "./directories.ts";
 import { describeDisk, DiskBusyError, DiskStateError } from "./failure.ts";
 import type { JobOptions } from "./jobs.ts";
 import { type DiskRecord, diskRecord, layerFile, memoryFile } from "./record.ts";
-import { alone, diskKey, inTurn, reading, type Room } from "./room.ts";
+import { alone, destroy, diskKey, inTurn, reading, type Room } from "./room.ts";
 import { settleWhileOff } from "./settle.ts";
 import type { DiskChain, DiskRef, Unfinished, VolumeOptions } from "./types.ts";
-import { wipeAndDelete } from "./wipe.ts";
 
 /** A disk as it is sent to another node: its record, and the files that the record speaks of. */
 export const diskManifest = z.object({
@@ -138,7 +138,11 @@ const markOf = async ({ files, directories }: Room, ref: DiskRef): Promise<strin
   (await files.readText(join(directories.of(ref), MARK), { maxBytes: 64 }))?.trim();
 
 /** An empty directory of this migration; throws when there is a disk in it that no migration has brought. */
-const makePlace = async (room: Room, { ref, migrationUid }: Reception): Promise<void> => {
+const makePlace = async (
+  room: Room,
+  { ref, migrationUid }: Reception,
+  signal: AbortSignal,
+): Promise<void> => {
   const { directories, files } = room;
   const mark = await markOf(room, ref);
   const isThere = (await files.stat(directories.of(ref))) !== undefined;
@@ -147,7 +151,7 @@ const makePlace = async (room: Room, { ref, migrationUid }: Reception): Promise<
   if (mark !== migrationUid) {
     // The mark goes last: without it what is left would count for a disk of this node's own.
     for (const name of await files.list(directories.of(ref)))
-      if (name !== MARK) await files.remove(join(directories.of(ref), name));
+      if (name !== MARK) await destroy(room, ref.pool, join(directories.of(ref), name), signal);
     await directories.make(ref);
     await files.writeAtomically(join(directories.of(ref), MARK), `${migrationUid}\n`, OWNER_ONLY);
   }
@@ -200,7 +204,7 @@ const makeEmptyHead = async (
   if (head === undefined) throw new DiskStateError(`${describeDisk(ref)}: the record names no head`);
   const backing = await baseFile(room, ref, record, head.parent);
   const path = room.directories.layer(ref, head.name);
-  await room.files.remove(path);
+  await destroy(room, ref.pool, path, signal);
   await room.qemuImg.create(path, { sizeBytes: virtualSizeBytes, backing }, { signal });
 };
 
@@ -244,7 +248,7 @@ const receptionJob =
 
 const receive =
   (room: Room): VolumeTransfers["receive"] =>
-  (want) =>
+  (want, { signal }) =>
     inTurn(room, want.ref, async () => {
       const { ref, migrationUid } = want;
       const state = room.jobs.state(diskKey(ref));
@@ -257,7 +261,7 @@ const receive =
         const chain = record && (await chainOf(room, ref, record));
         if (chain !== undefined) return { kind: "ready", chain };
       }
-      await makePlace(room, want);
+      await makePlace(room, want, signal);
       return room.jobs.start(
         { key: diskKey(ref), uid: ref.uid, tellsProgress: false },
         receptionJob(room, want),
@@ -270,13 +274,13 @@ const drop = async (
   { migrationUid }: { readonly migrationUid?: string },
   signal: AbortSignal,
 ): Promise<void> => {
-  const { directories, files, run } = room;
-  const { shared, wipe } = directories.pool(ref.pool);
+  const { directories, files } = room;
+  const { shared } = directories.pool(ref.pool);
   if (shared || (await files.stat(directories.of(ref))) === undefined) return;
   if (migrationUid !== undefined && (await markOf(room, ref)) !== migrationUid) return;
   for (const name of await files.list(directories.of(ref)))
-    if (name.endsWith(".qcow2"))
-      await wipeAndDelete(join(directories.of(ref), name), { files, run, policy: wipe, signal });
+    if (name !== RECORD_FILE && name !== MARK)
+      await destroy(room, ref.pool, join(directories.of(ref), name), signal);
   await directories.remove(ref);
 };
 

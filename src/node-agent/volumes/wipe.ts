@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { WipePolicy } from "../../api/storage-pool.ts";
 import { CommandError, type RunCommand } from "../host/command.ts";
 import type { Files } from "../host/files.ts";
@@ -34,20 +35,24 @@ const punch = async (path: string, sizeBytes: number, { run, signal }: WipeOptio
 const cannotPunch = (error: unknown): boolean =>
   error instanceof CommandError && /not supported/i.test(error.stderr);
 
+const wipe = async (path: string, sizeBytes: number, options: WipeOptions): Promise<void> => {
+  if (options.policy === "Zero") return overwrite(path, sizeBytes, options);
+  return punch(path, sizeBytes, options).catch(async (error: unknown) => {
+    if (!cannotPunch(error)) throw error;
+    await overwrite(path, sizeBytes, options);
+  });
+};
+
 /**
- * Deletes a file as the pool's administrator wants it. Killed in the middle, it
- * is begun again by who finds the file still there. No-op when it is gone.
+ * Deletes a file, or a directory with all that is in it, as the pool's
+ * administrator wants it. Killed in the middle, it is begun again by who finds
+ * the file still there. No-op when it is gone.
  */
 export const wipeAndDelete = async (path: string, options: WipeOptions): Promise<void> => {
   const { files, policy } = options;
-  const found = await files.stat(path);
-  if (found?.kind === "file" && found.sizeBytes > 0 && policy !== "None") {
-    if (policy === "Zero") await overwrite(path, found.sizeBytes, options);
-    else
-      await punch(path, found.sizeBytes, options).catch(async (error: unknown) => {
-        if (!cannotPunch(error)) throw error;
-        await overwrite(path, found.sizeBytes, options);
-      });
-  }
+  const found = policy === "None" ? undefined : await files.stat(path);
+  if (found?.kind === "directory")
+    for (const name of await files.list(path)) await wipeAndDelete(join(path, name), options);
+  if (found?.kind === "file" && found.sizeBytes > 0) await wipe(path, found.sizeBytes, options);
   await files.remove(path);
 };

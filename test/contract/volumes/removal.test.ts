@@ -1,6 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { randomUUID } from "node:crypto";
-import { existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type RunCommand, runCommand } from "../../../src/node-agent/host/command.ts";
 import type { Volumes } from "../../../src/node-agent/volumes/index.ts";
@@ -188,6 +197,35 @@ describe("the content of a deleted disk", () => {
     expect(await remove(ref)).toEqual({ kind: "gone" });
     expect(readFileSync(link).includes(SECRET)).toBe(false);
     expect(listing(join(storage.local, "volumes"))).toEqual([]);
+  });
+
+  test("is wiped with its memory and what was half copied when the disk has moved to another node", async () => {
+    await reopen({ wipe: "Zero" });
+    const { ref, path } = await withSecret();
+    const memory = join(path, "..", "memory");
+    mkdirSync(memory);
+    const links = [join(memory, randomUUID()), `${path}.new`].map((file, index) => {
+      writeFileSync(file, SECRET);
+      const link = join(storage.directory, `still-there-${index}`);
+      linkSync(file, link);
+      return link;
+    });
+    await volumes.transfers.drop(ref, {}, options);
+    expect(listing(join(storage.local, "volumes"))).toEqual([]);
+    for (const link of links) expect(readFileSync(link)).toEqual(Buffer.alloc(SECRET.length));
+  });
+
+  test("is wiped where a copy of it that was cut short is begun again", async () => {
+    await reopen({ wipe: "Zero" });
+    const { ref: disk } = await withSecret();
+    const snapshotUid = await takeSnapshot(volumes, [disk]);
+    const ref = newVolume();
+    const unfinished = join(storage.local, "volumes", ref.uid, "base.qcow2.new");
+    mkdirSync(join(unfinished, ".."));
+    writeFileSync(unfinished, SECRET);
+    const link = behindItsBack(unfinished);
+    await ready(volumes, { ref, sizeMiB: 32, source: { kind: "snapshot", disk, snapshotUid } });
+    expect(readFileSync(link)).toEqual(Buffer.alloc(SECRET.length));
   });
 
   test("is wiped by the next agent when one was killed before", async () => {
