@@ -139,7 +139,7 @@ export const prepareArrival = async (
   options: MigrationOptions,
 ): Promise<GuestParts | NotReady> => {
   const { steps, arrivals } = context;
-  arrivals.expect(target.machine);
+  arrivals.expect(migration.metadata.uid, target.machine);
   const disks = await receiveDisks(target, migration, context, options);
   if ("kind" in disks) return disks;
   const { rootDisk, volumes } = disks;

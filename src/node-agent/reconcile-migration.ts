@@ -45,6 +45,7 @@ export const reconcileMigration = async (
   const migration = context.migrations.get(uid);
   if (migration === undefined) {
     await context.room.forget(uid);
+    await expectNoLonger(uid, context);
     return done;
   }
   const role = context.migrations.roleOf(migration);
@@ -94,17 +95,22 @@ const newcomerForMs = ({ status }: VirtualMachineMigration, now: Date): number =
 /** The rules for a guest that is on its way, or has just come, stay; also when this agent was started a moment ago. */
 const keepExpecting = async (
   migration: VirtualMachineMigration,
-  { arrivals, steps, readMachine, now }: MigrationContext,
+  context: MigrationContext,
   options: MigrationOptions,
 ): Promise<void> => {
-  const { phase, machineUid } = migration.status ?? {};
-  if (phase === "Copying" || phase === "Switching" || newcomerForMs(migration, now()) > 0) {
-    const machine = await readMachine(migration, options);
-    if (machine !== undefined) arrivals.expect(machine);
-  } else if (phase === "Succeeded" && arrivals.list().some(({ metadata }) => metadata.uid === machineUid)) {
-    arrivals.forget(machineUid ?? "");
-    await steps.syncNetwork();
-  }
+  const { metadata, status } = migration;
+  const isComing = status?.phase === "Copying" || status?.phase === "Switching";
+  if (isComing || newcomerForMs(migration, context.now()) > 0) {
+    const machine = await context.readMachine(migration, options);
+    if (machine !== undefined) context.arrivals.expect(metadata.uid, machine);
+  } else if (status?.phase === "Succeeded") await expectNoLonger(metadata.uid, context);
+};
+
+const expectNoLonger = async (
+  migrationUid: string,
+  { arrivals, steps }: Pick<MigrationContext, "arrivals" | "steps">,
+): Promise<void> => {
+  if (arrivals.forget(migrationUid)) await steps.syncNetwork();
 };
 
 /** State of a firmware or a TPM is libvirt's own, and moves with a guest that runs only. */
@@ -204,7 +210,7 @@ const discard: Take = async (migration, context, options) => {
   // After Switching the controller first has to say where it belongs.
   if (machine?.status?.nodeName === nodeName) return requeueAfter(CHECK_MS);
   await room.forget(uid);
-  arrivals.forget(machineUid);
+  arrivals.forget(uid);
   await steps.domains.remove(machineUid, options);
   await steps.links.remove(machineUid, options);
   await steps.syncNetwork();

@@ -112,12 +112,11 @@ describe("a machine that runs", () => {
         await stage.machine("walker"),
       ];
       const outside = stage.testbed.underlay.outsidePid;
-      const talks = [
-        new EchoTalk(outside, floatingAddress(), "said-in-the-open"),
-        new EchoTalk(stage.testbed.node("node-3").pid, walker.address),
-      ];
+      using floating = new EchoTalk(outside, floatingAddress(), "said-in-the-open");
+      using direct = new EchoTalk(stage.testbed.node("node-3").pid, walker.address);
+      const talks = [floating, direct];
       for (const talk of talks) await talk.untilEverythingIsHeard();
-      const capture = await Capture.start(walker.node, join(stage.testbed.directory, "migration.pcap"));
+      using capture = await Capture.start(walker.node, join(stage.testbed.directory, "migration.pcap"));
       const progress = new Set<number>();
 
       await migrations.start("walk", "walker", { bandwidthMiBps: 24 });
@@ -151,10 +150,7 @@ describe("a machine that runs", () => {
         object.status?.nodeName === walker.node.name;
       await stage.until(volumes, "data", (object) => isHere(object) && isReady(object));
       await stage.until(virtualMachineSnapshots, "before", (object) => isHere(object) && isReady(object));
-      for (const talk of talks) {
-        await talk.untilEverythingIsHeard();
-        talk.close();
-      }
+      for (const talk of talks) await talk.untilEverythingIsHeard();
       expect(await eventsOf("vm/walker")).toMatch(/Normal\s+Migrated\s/);
       await expectNothingOf(stage, source, walker.vmUid);
 

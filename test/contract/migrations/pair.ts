@@ -140,7 +140,6 @@ export class Pair {
   readonly source: End;
   readonly target: End;
   readonly #directory: string;
-  readonly #uids: string[] = [];
 
   private constructor(source: End, target: End, directory: string) {
     this.source = source;
@@ -178,8 +177,6 @@ export class Pair {
   async traveller(): Promise<Traveller> {
     const { source, target } = this;
     const vmUid = randomUUID();
-    this.#uids.push(vmUid);
-    const migrationUid = randomUUID();
     const ref: DiskRef = { pool: "local", kind: "root", uid: vmUid };
     for (const { node } of [source, target])
       await node.run(["ip", "tuntap", "add", "dev", tapOf(vmUid), "mode", "tap", "vnet_hdr"]);
@@ -209,6 +206,17 @@ export class Pair {
         ),
       { timeoutMs: 120_000 },
     );
+    return this.#travellerOf(vmUid, ref);
+  }
+
+  /** The same guest, at the source, with a migration to come that is another one. */
+  again({ vmUid, ref }: Traveller): Traveller {
+    return this.#travellerOf(vmUid, ref);
+  }
+
+  #travellerOf(vmUid: string, ref: DiskRef): Traveller {
+    const { source } = this;
+    const migrationUid = randomUUID();
     return {
       vmUid,
       migrationUid,
@@ -290,12 +298,6 @@ export class Pair {
         return after;
       },
     };
-  }
-
-  async reset(): Promise<void> {
-    for (const vmUid of this.#uids.splice(0))
-      for (const { domains } of [this.source, this.target])
-        await waitFor(`guest ${vmUid} is gone`, () => domains.remove(vmUid, { signal }).then(() => true));
   }
 
   async stop(): Promise<void> {

@@ -7,7 +7,7 @@ import { waitFor } from "../../testbed/wait.ts";
 const CHUNK_BYTES = 4 * 2 ** 20;
 
 /** All that goes over a node's network card, while this is open. */
-export class Capture {
+export class Capture implements Disposable {
   readonly #process: ChildProcess;
   readonly #file: string;
 
@@ -43,6 +43,10 @@ export class Capture {
 
   stop(): void {
     this.#process.kill("SIGKILL");
+  }
+
+  [Symbol.dispose](): void {
+    this.stop();
   }
 
   async sizeBytes(): Promise<number> {

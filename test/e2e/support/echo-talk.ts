@@ -13,7 +13,7 @@ const PAUSE_MS = 50;
  * One TCP connection to a guest's echo, from some host of the testbed: counts
  * aloud all the time, and checks that every number comes back, in order.
  */
-export class EchoTalk {
+export class EchoTalk implements Disposable {
   readonly #process: ChildProcess;
   readonly #ticking: NodeJS.Timeout;
   readonly #word: string;
@@ -69,7 +69,7 @@ export class EchoTalk {
     if (this.#fault !== undefined) throw new Error(this.#fault);
   }
 
-  close(): void {
+  [Symbol.dispose](): void {
     clearInterval(this.#ticking);
     this.#process.kill("SIGKILL");
   }
