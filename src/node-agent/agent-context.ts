@@ -52,7 +52,9 @@ export const createContexts = (
   const steps = createStepContext(options, { ...storage, lookAtVolume, lookAtDisk });
   const restoring = restoringOf(objects);
   const jobs: LiveJobs = new Map();
-  const common = { jobs, events, metrics, migrating, now, ...lookers };
+  const isToBePaused = (vmUid: string): boolean =>
+    objects.machines.get(vmUid)?.status?.guest?.pauseRequested === true;
+  const common = { jobs, events, metrics, migrating, isToBePaused, now, ...lookers };
   const views = {
     machines: objects.machines,
     volumeObjects: objects.volumes,

@@ -70,7 +70,7 @@ export const createFreezer = ({ live, volumes, users, migrating }: FreezerOption
       if (!(error instanceof DiskBusyError) || vmUid === undefined) throw error;
       for (const disk of disks) {
         await live.cancelMerge(vmUid, disk.uid, options);
-        await volumes.merges.abandon(disk, options);
+        await volumes.merges.abandon(disk, { isRunning: true }, options);
       }
       return volumes.snapshots.prepare(want, options);
     }

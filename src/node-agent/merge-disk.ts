@@ -6,7 +6,7 @@ import type { DiskRef, LiveMerge } from "./volumes/types.ts";
 /** How far a disk is on its way to as few layers as its snapshots allow. */
 export type MergeProgress =
   | { readonly kind: "done" }
-  | { readonly kind: "working"; readonly progressPercent: number }
+  | { readonly kind: "working"; readonly progressPercent: number; readonly checkAfterMs: number }
   | { readonly kind: "waiting"; readonly message: string }
   | { readonly kind: "failed"; readonly message: string; readonly retryAfterMs: number };
 
@@ -22,9 +22,24 @@ export interface MergeContext {
   readonly migrating: (vmUid: string) => unknown;
   readonly now: () => Date;
   readonly volumes: Pick<Volumes, "merges">;
-  readonly live: Pick<LiveDomains, "merge">;
+  readonly live: Pick<LiveDomains, "merge" | "resume">;
+  /** Whether somebody has asked that the guest stands still. */
+  readonly isToBePaused: (vmUid: string) => boolean;
   readonly users: DiskUsers;
 }
+
+const ALMOST_DONE = 99;
+
+/** Most snapshots are young, and merged within this time, in ms. */
+const SOON_MS = 250;
+const LATER_MS = 1_000;
+
+/** What goes on by itself. */
+const working = (progressPercent: number): MergeProgress => ({
+  kind: "working",
+  progressPercent,
+  checkAfterMs: progressPercent === 0 ? SOON_MS : LATER_MS,
+});
 
 /** A disk has at most so many layers that go one after the other; each takes a step or two. */
 const MAX_STEPS = 200;
@@ -52,6 +67,19 @@ const isBusy = (vmUid: string, { uid }: DiskRef, { jobs, now }: MergeContext): b
   return job !== undefined && job.diskUid !== uid && now().getTime() - job.at.getTime() < FORGOTTEN_AFTER_MS;
 };
 
+/** An agent that was killed while QEMU wrote out what it held has left the guest paused, and nobody else goes on with it. */
+const whilePaused = async (
+  vmUid: string,
+  { byRequest }: { readonly byRequest: boolean },
+  { live, isToBePaused }: MergeContext,
+  options: { readonly signal: AbortSignal },
+): Promise<MergeProgress> => {
+  if (!byRequest || isToBePaused(vmUid))
+    return { kind: "waiting", message: "The guest is paused; its layers are merged when it goes on." };
+  const resumed = await whileOn(live.resume(vmUid, options).then(() => true));
+  return resumed === undefined ? guestIsOff : working(ALMOST_DONE);
+};
+
 /** Takes the steps that can be taken now; what takes time goes on by itself, and is looked at again by the next call. */
 export const mergeDisk = async (
   ref: DiskRef,
@@ -72,21 +100,23 @@ export const mergeDisk = async (
         return { kind: "done" };
       case "live": {
         if (vmUid === undefined) return guestIsOff;
-        if (isBusy(vmUid, ref, context)) {
-          return { kind: "waiting", message: "Another disk of the guest is being merged." };
-        }
+        if (isBusy(vmUid, ref, context)) return working(0);
         jobs.set(vmUid, { diskUid: ref.uid, at: now() });
         const job = await whileOn(live.merge(vmUid, requestOf(outcome.merge, ref.uid), options));
         if (job === undefined) return guestIsOff;
-        if (job.kind === "running") return { kind: "working", progressPercent: job.progressPercent };
+        if (job.kind === "running") return working(job.progressPercent);
         jobs.delete(vmUid);
+        if (job.kind === "paused") return whilePaused(vmUid, job, context, options);
+        await volumes.merges.confirm(ref, options);
         break;
       }
+      case "working":
+        return working(outcome.progressPercent);
       default:
         return outcome;
     }
   }
-  return { kind: "working", progressPercent: 0 };
+  return working(0);
 };
 
 /** Several disks of one machine, one after the other. How far they are together. */
@@ -99,7 +129,7 @@ export const mergeDisks = async (
     const progress = await mergeDisk(ref, context, options);
     if (progress.kind === "working") {
       const percent = (100 * index + progress.progressPercent) / refs.length;
-      return { kind: "working", progressPercent: Math.floor(percent) };
+      return { ...progress, progressPercent: Math.floor(percent) };
     }
     if (progress.kind !== "done") return progress;
   }

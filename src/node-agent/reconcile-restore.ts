@@ -183,7 +183,7 @@ const prepare = async (
     for (const ref of refs) {
       const running = await users.runningGuestOf(ref, options);
       if (running !== undefined) await live.cancelMerge(vmUid, ref.uid, options);
-      await volumes.merges.abandon(ref, options);
+      await volumes.merges.abandon(ref, { isRunning: running !== undefined }, options);
     }
     await volumes.restores.prepare(want, options);
   }

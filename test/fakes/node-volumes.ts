@@ -209,6 +209,7 @@ export class FakeVolumes {
           const disk = this.disks.get(uid);
           return disk === undefined ? { kind: "gone" } : this.#merge(disk);
         }),
+      confirm: async () => {},
       abandon: async () => {},
     },
     exports: {

@@ -1,4 +1,11 @@
-import { type CallOptions, DomainSnapshotCreateFlags, ErrorCode, LibvirtError } from "../../libvirt/index.ts";
+import {
+  type CallOptions,
+  DomainPausedReason,
+  DomainSnapshotCreateFlags,
+  DomainState,
+  ErrorCode,
+  LibvirtError,
+} from "../../libvirt/index.ts";
 import { element, serialize, type XmlElement } from "./domain-xml/xml.ts";
 import { sharedLayersIn, targetsIn } from "./hardware.ts";
 import type { LiveLayers } from "./live.ts";
@@ -145,6 +152,24 @@ export const createLiveLayers = ({ libvirt, running }: LiveContext): LiveLayers 
     return { kind: "taken", consistency: "Online" };
   };
 
+  /**
+   * Has QEMU write out all that it holds of the guest's disks. It tells nobody
+   * when it would do so by itself, and of all that libvirt can be asked for, only
+   * stopping the processors makes it.
+   */
+  const writeOut = async ({ ref, vmUid }: RunningGuest, options: CallOptions): Promise<MergeOutcome> => {
+    const { state, reason } = await libvirt.domainState(ref, options);
+    if (state === DomainState.PAUSED)
+      return { kind: "paused", byRequest: reason === DomainPausedReason.USER };
+    try {
+      await libvirt.suspendDomain(ref, options);
+      await libvirt.resumeDomain(ref, options);
+    } catch (error) {
+      throw asRefusal(error, domainName(vmUid));
+    }
+    return { kind: "done" };
+  };
+
   const begin = (
     { ref }: RunningGuest,
     { target }: ObservedDisk,
@@ -166,7 +191,7 @@ export const createLiveLayers = ({ libvirt, running }: LiveContext): LiveLayers 
     // Read again: what was read before may be from before the end of the job.
     const now = await running(vmUid, options);
     const settled = requireDisk(now, request.diskUid);
-    if (isMerged(settled, request)) return { kind: "done" };
+    if (isMerged(settled, request)) return writeOut(now, options);
     requireMergeable(now, settled, request);
     try {
       await begin(now, settled, request, options);
@@ -176,19 +201,30 @@ export const createLiveLayers = ({ libvirt, running }: LiveContext): LiveLayers 
     return { kind: "running", progressPercent: 0 };
   };
 
+  const abort = async ({ ref }: RunningGuest, target: string, options: CallOptions): Promise<void> => {
+    try {
+      await libvirt.abortBlockJob(ref, target, options);
+    } catch (error) {
+      const job = await libvirt.blockJobInfo(ref, target, options);
+      if (!(error instanceof LibvirtError) || job !== undefined) throw error;
+    }
+  };
+
   return {
     snapshot,
     merge,
     cancelMerge: async (vmUid, diskUid, options) => {
       const guest = await running(vmUid, options);
-      const { target } = requireDisk(guest, diskUid);
-      if ((await libvirt.blockJobInfo(guest.ref, target, options)) === undefined) return;
-      try {
-        await libvirt.abortBlockJob(guest.ref, target, options);
-      } catch (error) {
-        const job = await libvirt.blockJobInfo(guest.ref, target, options);
-        if (!(error instanceof LibvirtError) || job !== undefined) throw error;
+      const { target, layers } = requireDisk(guest, diskUid);
+      if ((await libvirt.blockJobInfo(guest.ref, target, options)) !== undefined) {
+        await abort(guest, target, options);
+        const after = requireDisk(await running(vmUid, options), diskUid);
+        if (after.layers.join("\n") === layers.join("\n")) return;
       }
+      // It may have ended by itself a moment ago.
+      const { kind } = await writeOut(guest, options);
+      if (kind === "paused")
+        throw new Error(`guest ${domainName(vmUid)} is paused: QEMU may hold back what it has merged`);
     },
   };
 };

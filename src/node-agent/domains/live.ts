@@ -74,10 +74,16 @@ export interface LiveLayers {
   snapshot(vmUid: string, request: SnapshotRequest, options: Options): Promise<SnapshotOutcome>;
   /**
    * Begins a merge, or tells how far it is; to be called until it is done. A
-   * merge that fails begins again with the next call. The guest goes on writing.
+   * merge that fails begins again with the next call. The guest goes on writing,
+   * and stands still at the end for as long as QEMU takes to write out what it
+   * holds. Who is killed meanwhile leaves it paused (byRequest): `resume` it then.
    */
   merge(vmUid: string, request: MergeRequest, options: Options): Promise<MergeOutcome>;
-  /** Ends whatever merge the disk has; the layers stay as they are. */
+  /**
+   * Ends whatever merge the disk has. The layers stay as they are, or the merge
+   * is done; QEMU holds nothing of it back. Rejects when the guest is paused and
+   * that cannot be had.
+   */
   cancelMerge(vmUid: string, diskUid: string, options: Options): Promise<void>;
 }
 

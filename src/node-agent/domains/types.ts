@@ -211,6 +211,9 @@ export type MergeRequest = { readonly diskUid: string } & (
 
 export type MergeOutcome =
   | { readonly kind: "running"; readonly progressPercent: number }
+  /** The merge is done but for what QEMU writes out when a guest is stopped, and the guest stands still already. */
+  | { readonly kind: "paused"; readonly byRequest: boolean }
+  /** And QEMU holds nothing of it back. */
   | { readonly kind: "done" };
 
 /** Unix sockets of a running guest, as paths on the node. */

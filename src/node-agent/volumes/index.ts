@@ -163,8 +163,17 @@ export interface VolumeMerges {
     state: { readonly isRunning: boolean },
     options: VolumeOptions,
   ): Promise<MergeOutcome>;
-  /** Gives a live merge up whose block job has been cancelled, or was never started, for instance for a snapshot. */
-  abandon(ref: DiskRef, options: VolumeOptions): Promise<void>;
+  /**
+   * QEMU says that its block job is done, and has written out all that it held
+   * since. Not before: what a job has copied is lost with QEMU until then, while
+   * the layers' headers say already that nothing else is needed.
+   */
+  confirm(ref: DiskRef, options: VolumeOptions): Promise<void>;
+  /**
+   * Gives a live merge up whose block job has been cancelled, or was never
+   * started, for instance for a snapshot. QEMU holds nothing of it back, or is gone.
+   */
+  abandon(ref: DiskRef, state: { readonly isRunning: boolean }, options: VolumeOptions): Promise<void>;
 }
 
 /** Copies of disks as files that stand on nothing, for the image cache. Named after the Image. */

@@ -2,13 +2,20 @@ import { join } from "node:path";
 import { baseFile, layerAsFile, requireIntact } from "./chains.ts";
 import type { VolumeMerges } from "./index.ts";
 import type { JobOptions, NewJob } from "./jobs.ts";
+import { describeDisk, DiskStateError } from "./failure.ts";
 import { planMerge } from "./plan.ts";
 import type { DiskRecord, PendingMerge } from "./record.ts";
-import { alone, diskKey, inTurn, isBeingRead, type Room } from "./room.ts";
-import { completeLiveMerge, isLiveMergeDone, settleMerge, undoRebase } from "./settle.ts";
-import { fileDeleted, layerDropped, mergeAbandoned, mergeBegun, mergeDone } from "./transitions.ts";
+import { alone, destroy, diskKey, inTurn, isBeingRead, type Room } from "./room.ts";
+import {
+  completeLiveMerge,
+  isLiveMergeDone,
+  settleMerge,
+  syncLiveMerge,
+  undoLiveMerge,
+  undoRebase,
+} from "./settle.ts";
+import { fileDeleted, layerDropped, mergeBegun, mergeDone } from "./transitions.ts";
 import type { DiskRef, LiveMerge, MergeOutcome } from "./types.ts";
-import { wipeAndDelete } from "./wipe.ts";
 
 /** One disk in its turn. */
 interface Turn {
@@ -31,12 +38,11 @@ const said = (outcome: MergeOutcome): Progress => ({ outcome });
 
 /** Deletes what the record has given up, file by file. */
 const deleteDoomed = async (room: Room, ref: DiskRef, signal: AbortSignal): Promise<DiskRecord> => {
-  const { directories, files, run } = room;
-  const { wipe: policy } = directories.pool(ref.pool);
+  const { directories } = room;
   let record = await directories.require(ref);
   for (const file of record.doomed) {
     const path = join(directories.of(ref), file);
-    for (const name of [path, `${path}.new`]) await wipeAndDelete(name, { files, run, policy, signal });
+    for (const name of [path, `${path}.new`]) await destroy(room, ref.pool, name, signal);
     record = await directories.write(ref, fileDeleted(await directories.require(ref), file));
   }
   return record;
@@ -52,12 +58,11 @@ const clearDoomed = async ({ room, ref, signal }: Turn): Promise<Progress> => {
 
 /** The wiping itself is done out of turn: only this job touches such files. */
 const wipeInTurns = async (room: Room, ref: DiskRef, { signal, onProgress }: JobOptions): Promise<void> => {
-  const { directories, files, run } = room;
-  const { wipe: policy } = directories.pool(ref.pool);
+  const { directories } = room;
   const all = (await directories.require(ref)).doomed;
   for (const [index, file] of all.entries()) {
     const path = join(directories.of(ref), file);
-    for (const name of [path, `${path}.new`]) await wipeAndDelete(name, { files, run, policy, signal });
+    for (const name of [path, `${path}.new`]) await destroy(room, ref.pool, name, signal);
     await inTurn(room, ref, async () => {
       signal.throwIfAborted();
       await directories.write(ref, fileDeleted(await directories.require(ref), file));
@@ -104,10 +109,10 @@ const liveMerge = async (
 const goOn = async (turn: Turn, record: DiskRecord, merge: PendingMerge): Promise<Progress> => {
   const { room, ref, isRunning, signal } = turn;
   if (merge.how === "rebase") return said(room.jobs.start(quietJob(ref), rebaseJob(room, ref, merge)));
-  if (await isLiveMergeDone(room, ref, record, merge))
-    return { record: await completeLiveMerge(room, ref, record, merge, signal) };
-  if (isRunning) return said({ kind: "live", merge: await liveMerge(turn, record, merge) });
-  return { record: await room.directories.write(ref, mergeAbandoned(record)) };
+  if (!isRunning) return { record: await undoLiveMerge(room, ref, record, merge, signal) };
+  // The guest stands still while QEMU writes out what it holds: the less that is, the better.
+  if (await isLiveMergeDone(room, ref, record, merge)) await syncLiveMerge(room, ref, merge);
+  return said({ kind: "live", merge: await liveMerge(turn, record, merge) });
 };
 
 const begin = async ({ room, ref }: Turn, record: DiskRecord, merge: PendingMerge): Promise<Progress> => {
@@ -156,9 +161,20 @@ export const createMerges = (room: Room): VolumeMerges => ({
   advance: (ref, { isRunning }, { signal }) =>
     inTurn(room, ref, () => advanceInTurn({ room, ref, isRunning, signal })),
 
-  abandon: (ref, { signal }) =>
+  confirm: (ref, { signal }) =>
+    inTurn(room, ref, async () => {
+      const record = await room.directories.require(ref);
+      const { pending } = record;
+      if (pending?.kind !== "merge" || pending.how === "rebase") return;
+      if (!(await isLiveMergeDone(room, ref, record, pending)))
+        throw new DiskStateError(`no header of ${describeDisk(ref)} says that its layers have been merged`);
+      await completeLiveMerge(room, ref, record, pending, signal);
+    }),
+
+  abandon: (ref, { isRunning }, { signal }) =>
     alone(room, ref, async () => {
       const record = await room.directories.read(ref);
-      if (record !== undefined) await settleMerge(room, ref, record, { unfinished: "drop", signal });
+      if (record !== undefined)
+        await settleMerge(room, ref, record, { live: isRunning ? "ended" : "lost", signal });
     }),
 });

@@ -45,7 +45,7 @@ interface Preparation {
 const begin = async (room: Room, want: Preparation): Promise<DiskRecord> => {
   const { ref, lead, restoreUid, snapshotUid, signal } = want;
   const found = await room.directories.require(ref);
-  const record = await settleMerge(room, ref, found, { unfinished: "refuse", signal });
+  const record = await settleMerge(room, ref, found, { live: "unknown", signal });
   if (restoreOf(record, restoreUid) !== undefined) return record;
   if (record.pending !== undefined) throw new DiskBusyError(ref, `a ${record.pending.kind} is under way`);
   const onto = record.snapshots.find(({ uid }) => uid === snapshotUid)?.layer;

@@ -42,7 +42,14 @@ const relinkOthers = async (
       await room.qemuImg.relink(layerAsFile(room, ref, name).path, base, { signal });
 };
 
-/** Writes down that a live merge is done, after what it did is durable. */
+/** Where a block job writes. */
+const writtenBy = ({ how, top, run }: PendingMerge): string => (how === "pull" ? top : (run.at(-1) ?? top));
+
+/** Makes durable what a block job has written to the host. What QEMU holds back is not there yet. */
+export const syncLiveMerge = (room: Room, ref: DiskRef, merge: PendingMerge): Promise<void> =>
+  room.qemuImg.sync(layerAsFile(room, ref, writtenBy(merge)).path);
+
+/** Writes down that a live merge is done, after what it did is durable. QEMU must hold nothing of it back. */
 export const completeLiveMerge = async (
   room: Room,
   ref: DiskRef,
@@ -50,14 +57,34 @@ export const completeLiveMerge = async (
   merge: PendingMerge,
   signal: AbortSignal,
 ): Promise<DiskRecord> => {
-  const into = merge.run.at(-1);
-  if (merge.how === "pull" || into === undefined)
-    await room.qemuImg.sync(layerAsFile(room, ref, merge.top).path);
-  else {
-    await room.qemuImg.sync(layerAsFile(room, ref, into).path);
-    await relinkOthers(room, ref, record, { top: merge.top, into, signal });
-  }
+  await syncLiveMerge(room, ref, merge);
+  if (merge.how === "commit")
+    await relinkOthers(room, ref, record, { top: merge.top, into: writtenBy(merge), signal });
   return room.directories.write(ref, mergeDone(record));
+};
+
+/**
+ * Puts the layers back on what they stood on before a live merge of a guest that
+ * is off by now. QEMU writes the new backing file into a header as soon as a job
+ * has ended, and where the job's clusters are when something is flushed: when it
+ * is killed in between, the header is right and the clusters are lost. What lies
+ * below is still there, so that going back is right however far it had come.
+ */
+export const undoLiveMerge = async (
+  room: Room,
+  ref: DiskRef,
+  record: DiskRecord,
+  { how, top, run }: PendingMerge,
+  signal: AbortSignal,
+): Promise<DiskRecord> => {
+  const former = how === "pull" ? run[0] : top;
+  const above = how === "pull" ? [top] : childrenOf(record, top).map(({ name }) => name);
+  for (const name of former === undefined ? [] : above) {
+    const base = layerAsFile(room, ref, former ?? top);
+    if ((await headerOf(room, ref, name)).backingPath !== base.path)
+      await room.qemuImg.relink(layerAsFile(room, ref, name).path, base, { signal });
+  }
+  return room.directories.write(ref, mergeAbandoned(record));
 };
 
 /**
@@ -80,27 +107,30 @@ export const undoRebase = async (
   await room.qemuImg.relink(layerAsFile(room, ref, top).path, layerAsFile(room, ref, former), { signal });
 };
 
-/** What becomes of a block job that has not done its work. */
-export type UnfinishedLiveMerge =
-  /** No guest runs, or its job was cancelled: nothing has changed that can be seen through the disk. */
-  | "drop"
+/** How it stands with QEMU's block job. */
+export type LiveMergeState =
+  /** It was cancelled or has ended, and QEMU holds nothing of it back. What has been done is seen in the files. */
+  | "ended"
+  /** QEMU is gone, and with it what it held of the job. */
+  | "lost"
   /** It may still be running. */
-  | "refuse";
+  | "unknown";
 
 /** The record without a merge: done, or given up. */
 export const settleMerge = async (
   room: Room,
   ref: DiskRef,
   record: DiskRecord,
-  options: { readonly unfinished: UnfinishedLiveMerge; readonly signal: AbortSignal },
+  options: { readonly live: LiveMergeState; readonly signal: AbortSignal },
 ): Promise<DiskRecord> => {
   const { pending } = record;
+  const { live, signal } = options;
   if (pending?.kind !== "merge") return record;
-  if (pending.how === "rebase") await undoRebase(room, ref, pending, options.signal);
+  if (pending.how === "rebase") await undoRebase(room, ref, pending, signal);
+  else if (live === "lost") return undoLiveMerge(room, ref, record, pending, signal);
+  else if (live === "unknown") throw new DiskBusyError(ref, "layers are being merged while the guest runs");
   else if (await isLiveMergeDone(room, ref, record, pending))
-    return completeLiveMerge(room, ref, record, pending, options.signal);
-  else if (options.unfinished === "refuse")
-    throw new DiskBusyError(ref, "layers are being merged while the guest runs");
+    return completeLiveMerge(room, ref, record, pending, signal);
   return room.directories.write(ref, mergeAbandoned(record));
 };
 
@@ -115,7 +145,7 @@ export const settleWhileOff = async (
   record: DiskRecord,
   signal: AbortSignal,
 ): Promise<DiskRecord> => {
-  const settled = await settleMerge(room, ref, record, { unfinished: "drop", signal });
+  const settled = await settleMerge(room, ref, record, { live: "lost", signal });
   return settled.pending?.kind === "snapshot" ? await commitFreeze(room, ref, settled, signal) : settled;
 };
 

@@ -32,7 +32,7 @@ const prepareDisk = async (room: Room, want: Freeze): Promise<FreezingDisk | und
   const { ref, snapshotUid, hasMemory, signal } = want;
   const found = await room.directories.require(ref);
   if (hasTaken(found, snapshotUid)) return undefined;
-  const settled = await settleMerge(room, ref, found, { unfinished: "refuse", signal });
+  const settled = await settleMerge(room, ref, found, { live: "unknown", signal });
   const { head } = settled;
   if (head === undefined) throw new DiskStateError(`${describeDisk(ref)} has no head that could be frozen`);
   const record =

@@ -184,7 +184,7 @@ export type MergeOutcome =
   | { readonly kind: "clean" }
   /** Nothing needed the disk any more, and nothing of it is left. */
   | { readonly kind: "gone" }
-  /** Start this block job unless it runs, and ask again when it has ended: what it did is read from the files. */
+  /** Start this block job unless it runs, and `confirm` when it has ended; ask again then. */
   | { readonly kind: "live"; readonly merge: LiveMerge }
   /** Something else goes first: a snapshot, a restore or a copy. */
   | { readonly kind: "waiting"; readonly message: string }

@@ -224,6 +224,38 @@ describe("a running guest, when libvirt does something else meanwhile", () => {
     stop();
   });
 
+  describe("a merge that QEMU has done", () => {
+    /** The disk stands on this already. */
+    const pull = () => ({ diskUid: vmUid, kind: "pull", base: want.rootDisk.layers[1]?.path }) as const;
+    const step = () => live.merge(vmUid, pull(), { signal });
+
+    test("is done when QEMU has written out what it held, for which the guest stands still", async () => {
+      expect(await step()).toEqual({ kind: "done" });
+      expect(lastCalls()).toEqual(["domainGetState", "domainSuspend", "domainResume"]);
+      expect((await domains.observe(vmUid, { signal }))?.powerState).toBe("Running");
+    });
+
+    test("waits for a guest that is paused, and says that a person, or one of us, has done that", async () => {
+      await live.suspend(vmUid, { signal });
+      expect(await step()).toEqual({ kind: "paused", byRequest: true });
+      await live.resume(vmUid, { signal });
+      expect(await step()).toEqual({ kind: "done" });
+    });
+
+    test("is found so again when the guest was left paused in the middle", async () => {
+      failNext("domainResume", ErrorCode.OPERATION_FAILED, "no");
+      await expect(step()).rejects.toThrow("no");
+      expect(await step()).toEqual({ kind: "paused", byRequest: true });
+    });
+
+    test("is not given up without that either", async () => {
+      await live.cancelMerge(vmUid, vmUid, { signal });
+      expect(lastCalls()).toEqual(["domainGetState", "domainSuspend", "domainResume"]);
+      await live.suspend(vmUid, { signal });
+      await expect(live.cancelMerge(vmUid, vmUid, { signal })).rejects.toThrow("is paused");
+    });
+  });
+
   test("a guest without a disk that its memory was saved with is not started at all", async () => {
     const saved = { path: MEMORY, paused: false };
     await live.snapshot(vmUid, request({ memoryPath: MEMORY }), { signal });

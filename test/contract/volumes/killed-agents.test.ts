@@ -189,7 +189,7 @@ describe("a merge", () => {
     expect(JSON.stringify(outcome)).toContain("another process has it open");
     holder.stdin.end("quit\n");
     await once(holder, "exit");
-    await volumes.merges.abandon(source, options);
+    await volumes.merges.abandon(source, { isRunning: false }, options);
     expect(await advance(volumes, source)).toEqual({ kind: "clean" });
     expectPatterns(await headOf(volumes, source), "0x41 0 8M");
   });

@@ -94,6 +94,7 @@ const mergeAll = async (): Promise<readonly string[]> => {
     if (outcome.kind !== "live") throw new Error(JSON.stringify(outcome));
     kinds.push(outcome.merge.kind);
     await carryOut(outcome.merge);
+    await volumes.merges.confirm(root, options);
   }
 };
 

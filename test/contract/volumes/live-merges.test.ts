@@ -65,6 +65,11 @@ const nextLive = async (): Promise<LiveMerge> => {
   if (outcome.kind !== "live") throw new Error(JSON.stringify(outcome));
   return outcome.merge;
 };
+const mergeAndFlush = async (merge: LiveMerge): Promise<void> => {
+  await disk.merge(merge);
+  disk.io("flush");
+  await volumes.merges.confirm(root, options);
+};
 const files = async (): Promise<string[]> =>
   listing(join(await headOf(volumes, root), "..")).filter((name) => name.endsWith(".qcow2"));
 const restart = async (): Promise<void> => {
@@ -81,7 +86,7 @@ describe("a guest that runs, by QEMU's own block jobs", () => {
       diskPath: await headOf(volumes, root),
       basePath: storage.image.path,
     });
-    await disk.merge(merge);
+    await mergeAndFlush(merge);
     expect(await advance(volumes, root, true)).toEqual({ kind: "clean" });
     expect(await files()).toHaveLength(1);
     expectGuestSees(...all);
@@ -95,7 +100,7 @@ describe("a guest that runs, by QEMU's own block jobs", () => {
     await volumes.snapshots.discard(first, disks, options);
     const merge = await nextLive();
     expect(merge).toMatchObject({ kind: "commit", basePath: expect.stringMatching(/base\.qcow2$/) });
-    await disk.merge(merge);
+    await mergeAndFlush(merge);
     expect(await advance(volumes, root, true)).toEqual({ kind: "clean" });
     expect(await files()).toHaveLength(3);
     expectGuestSees(...all);
@@ -139,7 +144,7 @@ describe("a guest that runs, by QEMU's own block jobs", () => {
       const outcome = await advance(volumes, root, true);
       if (outcome.kind === "clean") break;
       if (outcome.kind !== "live") throw new Error(JSON.stringify(outcome));
-      await disk.merge(outcome.merge);
+      await mergeAndFlush(outcome.merge);
     }
     expectGuestSees("0x21 4M 1M", "0x22 5M 1M", "0x32 6M 1M");
     await disk.kill();
@@ -159,10 +164,37 @@ describe("a guest that runs, by QEMU's own block jobs", () => {
       expect(merge.kind).toBe(kind);
       await restart();
       await disk.merge(merge);
+      expect(await nextLive()).toEqual(merge);
+      disk.io("flush");
+      await volumes.merges.confirm(root, options);
       expect(await advance(volumes, root, true)).toEqual({ kind: "clean" });
       expectGuestSees(...all);
     },
   );
+
+  test.each(["pull", "commit"] as const)(
+    "that dies when a %s has just ended loses nothing of what QEMU still held",
+    async (kind) => {
+      const [first, ...others] = await threeSnapshots();
+      const uids = kind === "commit" ? [first] : [first, ...others];
+      for (const uid of uids) await volumes.snapshots.discard(uid, disks, options);
+      await disk.merge(await nextLive());
+      await nextLive();
+      await disk.kill();
+      await restart();
+      expectPatterns((await ready(volumes, onImage(storage, root))).path, ...all);
+      expect(await advance(volumes, root)).toEqual({ kind: "clean" });
+      expectSound(await headOf(volumes, root));
+      expectPatterns(await headOf(volumes, root), ...all);
+      expect(await files()).toHaveLength(kind === "commit" ? 3 : 1);
+    },
+  );
+
+  test("is not believed to have merged what no header says", async () => {
+    for (const uid of await threeSnapshots()) await volumes.snapshots.discard(uid, disks, options);
+    await nextLive();
+    await expect(volumes.merges.confirm(root, options)).rejects.toThrow("no header of");
+  });
 
   test.each(["pull", "commit"] as const)(
     "that dies in the middle of a %s loses nothing, and is merged while it is off",
@@ -187,7 +219,7 @@ describe("a guest that runs, by QEMU's own block jobs", () => {
     await volumes.snapshots.discard(first, disks, options);
     await nextLive();
     await expect(takeSnapshot(volumes, disks)).rejects.toThrow("being merged");
-    await volumes.merges.abandon(root, options);
+    await volumes.merges.abandon(root, { isRunning: true }, options);
     await snapshotLive();
     expectGuestSees(...all);
   });

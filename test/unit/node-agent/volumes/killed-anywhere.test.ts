@@ -71,10 +71,16 @@ const turnPower = async (machine: Machine, after: number): Promise<void> => {
   else if (!(await survived(machine, after, () => machine.powerOn()))) await machine.powerOn();
 };
 
+/** A merge that libvirt has in hand is given up before anything else is begun; QEMU holds nothing of it back then. */
+const giveMergesUp = async (machine: Machine): Promise<void> => {
+  machine.flush();
+  const { isRunning } = machine;
+  for (const ref of disks) await machine.volumes.merges.abandon(ref, { isRunning }, options);
+};
+
 /** libvirt changes over to all overlays at once, or to none. */
 const takeSnapshot = async (machine: Machine, uid: string, after: number, variant: number): Promise<void> => {
-  // A merge that libvirt has in hand is given up first: its job was never started here.
-  for (const ref of disks) await machine.volumes.merges.abandon(ref, options);
+  await giveMergesUp(machine);
   machine.remember(uid);
   let hasChangedOver = !machine.isRunning;
   const isAlive = await survived(machine, after, async () => {
@@ -116,7 +122,7 @@ const restore = async (
   const committed = machine.record(root).snapshots.map(({ uid: taken }) => taken);
   const snapshotUid = nth(committed, which);
   if (snapshotUid === undefined) return;
-  for (const ref of disks) await machine.volumes.merges.abandon(ref, options);
+  await giveMergesUp(machine);
   await survived(machine, after, async () => {
     const { restores } = machine.volumes;
     await restores.prepare({ restoreUid: uid, snapshotUid, disks }, options);
@@ -163,6 +169,9 @@ const merge = async (machine: Machine, after: number, choice: number): Promise<v
       const outcome = await machine.advance(ref);
       if (outcome.kind === "live" && choice > 0)
         machine.blockJob(ref, outcome.merge, choice === 1 ? 1 : Number.POSITIVE_INFINITY);
+      if (choice < 4) continue;
+      machine.flush();
+      if (choice === 5) await machine.volumes.merges.confirm(ref, options);
     }
   });
   if (choice === 3) machine.powerOff();

@@ -46,6 +46,16 @@ export class Machine {
   readonly heads = new Map<string, string>();
   readonly #expected = new Map<string, Content>();
   readonly snapshots = new Map<string, ReadonlyMap<string, Content>>();
+  /**
+   * What QEMU still holds of its block jobs: a job's end writes the new backing
+   * file into a header at once, and the tables that say where the job's clusters
+   * are when something is flushed. By file, what was there before.
+   */
+  readonly #unflushed: {
+    readonly path: string;
+    readonly cluster: number;
+    readonly former: number | undefined;
+  }[] = [];
 
   constructor() {
     this.host.put(image.path, {
@@ -96,13 +106,23 @@ export class Machine {
     for (const [uid, path] of heads) this.heads.set(uid, path);
   }
 
+  /** As a power cut, or a kill of QEMU. */
   powerOff(): void {
+    for (const { path, cluster, former } of this.#unflushed.splice(0).toReversed())
+      if (former === undefined) this.host.qcow2(path).clusters.delete(cluster);
+      else this.host.qcow2(path).clusters.set(cluster, former);
     this.heads.clear();
+  }
+
+  /** QEMU writes out all that it holds. */
+  flush(): void {
+    this.#unflushed.length = 0;
   }
 
   write(ref: DiskRef, cluster: number, value: number): void {
     const path = this.heads.get(ref.uid);
     if (path === undefined) return;
+    this.flush();
     this.host.qcow2(path).clusters.set(cluster, value);
     this.expectedOf(ref).set(cluster, value);
   }
@@ -173,6 +193,7 @@ export class Machine {
     for (const [cluster, value] of seen) {
       if (left === 0) return;
       left -= 1;
+      this.#unflushed.push({ path: into, cluster, former: target.clusters.get(cluster) });
       target.clusters.set(cluster, value);
     }
     if (merge.kind === "pull") target.backing = merge.basePath;
@@ -209,6 +230,8 @@ export class Machine {
         if (outcome.kind === "clean") break;
         if (outcome.kind !== "live") throw new Error(JSON.stringify(outcome));
         this.blockJob(ref, outcome.merge);
+        this.flush();
+        await this.volumes.merges.confirm(ref, options);
       }
   }
 }
