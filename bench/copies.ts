@@ -87,23 +87,14 @@ const headOf = async ({ node, vmUid }: Guest): Promise<string> => {
   return disk;
 };
 
-/** libvirt's own snapshots of the running guest; each becomes the next one's lower layer, as in Vireo. */
-const rawSnapshots = (guest: Guest, directory: string, options: (round: number) => readonly string[]) =>
-  repeat((round) =>
-    timed(() =>
-      guest.node.virsh([
-        "snapshot-create-as",
-        `vireo-${guest.vmUid}`,
-        "--no-metadata",
-        "--atomic",
-        ...options(round),
-        ...[
-          "--diskspec",
-          `vda,snapshot=external,file=${join(directory, `raw-${options(round).length}-${round}`)}`,
-        ],
-      ]),
-    ),
-  );
+/** libvirt's own snapshots of the running guest, each on the one before. */
+const rawSnapshots = (guest: Guest, disk: string, options: (round: number) => readonly string[]) =>
+  repeat((round) => {
+    const domain = `vireo-${guest.vmUid}`;
+    const spec = `vda,snapshot=external,file=${disk}-${round}`;
+    const command = ["snapshot-create-as", domain, "--no-metadata", "--atomic", "--diskspec", spec];
+    return timed(() => guest.node.virsh([...command, ...options(round)]));
+  });
 
 /** While its agent is away; the machine is of no use afterwards. */
 const measureRaw = async (stage: Stage, guest: Guest): Promise<Readonly<Record<keyof CopyCosts, number>>> => {
@@ -114,29 +105,19 @@ const measureRaw = async (stage: Stage, guest: Guest): Promise<Readonly<Record<k
   await agent.kill("SIGKILL");
   await node.run(["install", "-d", "-m", "0777", directory]);
   try {
-    const online = await rawSnapshots(guest, directory, () => ["--disk-only"]);
-    const withMemory = await rawSnapshots(guest, directory, (round) => [
+    const online = await rawSnapshots(guest, join(directory, "online"), () => ["--disk-only"]);
+    const withMemory = await rawSnapshots(guest, join(directory, "with-memory"), (round) => [
       "--memspec",
       `snapshot=external,file=${join(directory, `memory-${round}`)}`,
     ]);
     await node.virsh(["destroy", `vireo-${vmUid}`]);
     const create = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", head, "-F", "qcow2"] as const;
+    const convert = ["qemu-img", "convert", "-f", "qcow2", "-O", "qcow2", head] as const;
     const offline = await repeat((round) =>
       timed(() => node.run([...create, join(directory, `offline-${round}`)])),
     );
     const clone = await repeat((round) =>
-      timed(() =>
-        node.run([
-          "qemu-img",
-          "convert",
-          "-f",
-          "qcow2",
-          "-O",
-          "qcow2",
-          head,
-          join(directory, `clone-${round}`),
-        ]),
-      ),
+      timed(() => node.run([...convert, join(directory, `clone-${round}`)])),
     );
     return { offline, online, "with memory": withMemory, clone };
   } finally {
