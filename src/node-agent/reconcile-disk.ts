@@ -140,7 +140,7 @@ const tidy = async (disk: FoundDisk, context: DiskContext, options: Options): Pr
     case "done":
       return done;
     case "working":
-      return requeueAfter(CHECK_MS);
+      return requeueAfter(progress.checkAfterMs);
     case "waiting":
       return requeueAfter(WAIT_MS);
     case "failed":

@@ -19,7 +19,6 @@ import {
 import type { Volumes } from "./volumes/index.ts";
 import type { DiskRef, SnapshotState } from "./volumes/types.ts";
 
-const CHECK_MS = 1_000;
 const WAIT_MS = 5_000;
 const MiB = 2 ** 20;
 
@@ -266,8 +265,8 @@ const afterMerge = (progress: MergeProgress, { metrics }: SnapshotContext): Pass
       metrics.mergeFinished("done");
       return { result: { kind: "released" }, next: done };
     case "working": {
-      const { progressPercent } = progress;
-      return { result: { kind: "deleting", progressPercent }, next: requeueAfter(CHECK_MS) };
+      const { progressPercent, checkAfterMs } = progress;
+      return { result: { kind: "deleting", progressPercent }, next: requeueAfter(checkAfterMs) };
     }
     case "waiting":
       return { result: { kind: "deleting", message: progress.message }, next: requeueAfter(WAIT_MS) };
