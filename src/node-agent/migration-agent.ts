@@ -9,6 +9,7 @@ import {
   type KubeClient,
   type Logger,
   type Metrics,
+  systemClock,
 } from "../kube/index.ts";
 import type { Agent } from "./agent.ts";
 import type { Arrivals } from "./arrivals.ts";
@@ -20,6 +21,7 @@ import { migrationRoutes } from "./migration-routes.ts";
 import type { Migrations } from "./migrations/index.ts";
 import type { OwnObjects, OwnStores } from "./own-objects.ts";
 import { reconcileMigration } from "./reconcile-migration.ts";
+import { resumeStrandedGuests } from "./stranded-guests.ts";
 import type { Route } from "./server/index.ts";
 
 export interface MigrationAgentOptions {
@@ -100,6 +102,25 @@ const alsoLook = (options: MigrationAgentOptions, lookAt: (migrationUid: string)
   return () => stops.forEach((stop) => stop());
 };
 
+const freeStrandedGuests = async (options: MigrationAgentOptions, signal: AbortSignal): Promise<void> => {
+  const { stores, migrations, room, agent, logger } = options;
+  try {
+    for (const store of [stores.machines, stores.outgoing, stores.incoming]) await store.whenSynced(signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    throw error;
+  }
+  const stranded = {
+    machineUids: () => stores.machines.list().map(({ metadata }) => metadata.uid),
+    migrations: () => migrations.list(),
+    room,
+    hold: (uid: string, work: () => Promise<void>) => agent.holdMachine(uid, work),
+    clock: systemClock,
+    logger,
+  };
+  await resumeStrandedGuests(stranded, signal);
+};
+
 export const createMigrationAgent = (options: MigrationAgentOptions): MigrationAgent => {
   const { stores, migrations, agent, logger, metrics } = options;
   const lookAt = (uid: string): void => controller.enqueue({ name: uid });
@@ -128,7 +149,7 @@ export const createMigrationAgent = (options: MigrationAgentOptions): MigrationA
     routes: migrationRoutes(context),
     run: async (signal) => {
       const stop = alsoLook(options, lookAt);
-      await controller.run(signal).finally(stop);
+      await Promise.all([controller.run(signal), freeStrandedGuests(options, signal)]).finally(stop);
     },
   };
 };
