@@ -55,7 +55,12 @@ beforeAll(async () => {
     }),
     manifests.floatingIpPool("public", { cidrs: [`${floatingAddress()}/32`] }),
     manifests.volume("data"),
-    manifests.machine("walker", { securityGroups: ["open"], volumes: [{ name: "data" }] }),
+    manifests.machine("walker", {
+      securityGroups: ["open"],
+      volumes: [{ name: "data" }],
+      // Guests that a test is done with need not be asked to end.
+      terminationGracePeriodSeconds: 0,
+    }),
     manifests.floatingIp("www", { pool: "public", targets: ["walker"] }),
   );
   await stage.until(virtualMachines, "walker", isReady);
