@@ -1,7 +1,9 @@
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { text as textOf } from "node:stream/consumers";
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
@@ -10,6 +12,7 @@ import { WebSocket } from "ws";
 import { type Subresource, subresourcePath } from "../../src/api/subresources.ts";
 import { virtualMachineMigrations } from "../../src/api/virtual-machine-migration.ts";
 import { type VirtualMachine, virtualMachines } from "../../src/api/virtual-machine.ts";
+import { ensureAuthority, issueFrontProxyCertificate } from "../testbed/certificates.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { type ApiClient, MERGE_PATCH, refusalOf } from "./support/api-client.ts";
 import { create } from "./support/cluster.ts";
@@ -31,6 +34,14 @@ let stranger: ApiClient & { readonly token: string };
 
 const pathOf = (subresource: Subresource, name = "web", namespace = stage.cluster.namespace): string =>
   subresourcePath({ namespace, name }, subresource);
+
+/** https://www.rfc-editor.org/rfc/rfc6455#section-1.3 */
+const UPGRADE = {
+  connection: "Upgrade",
+  upgrade: "websocket",
+  "sec-websocket-version": "13",
+  "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+};
 
 const get = (client: ApiClient, path: string) => client.call({ method: "GET", path });
 const post = (client: ApiClient, path: string) => client.call({ method: "POST", path });
@@ -126,18 +137,21 @@ describe("streams", () => {
     expect(line).toContain("console");
   });
 
-  test.each([
-    ["a viewer", () => viewer.token, "web", '403 .*cannot get resource \\\\"virtualmachines/console\\\\"'],
-    ["somebody without a role", () => stranger.token, "web", "403 "],
-    [
-      "an editor for a machine that does not exist",
-      () => editor.token,
-      "nobody",
-      '404 .*\\\\"nobody\\\\" not found',
-    ],
-  ])("are refused to %s", async (_who, token, name, answer) => {
-    await expect(open(token(), pathOf("console", name))).rejects.toThrow(new RegExp(answer));
-    expect(node.guests.calls).toEqual([]);
+  test.each(["console", "vnc", "spice", "portforward"] as const)(
+    "of %s are refused to who may only look, and to who may nothing",
+    async (subresource) => {
+      const path = `${pathOf(subresource)}?port=22`;
+      await expect(open(viewer.token, path)).rejects.toThrow(
+        new RegExp(`403 .*cannot get resource \\\\"virtualmachines/${subresource}`),
+      );
+      await expect(open(stranger.token, path)).rejects.toThrow(/403 /);
+      expect(node.guests.calls).toEqual([]);
+    },
+  );
+
+  test("are refused for a machine that does not exist", async () => {
+    const asked = open(editor.token, pathOf("console", "nobody"));
+    await expect(asked).rejects.toThrow(/404 .*"nobody\\" not found/);
   });
 
   test("are refused while the guest is off, in the agent's words", async () => {
@@ -337,13 +351,38 @@ describe("a seed", () => {
 });
 
 describe("who is not kube-apiserver", () => {
-  test("is refused, whatever user he says he is", async () => {
+  let directory: string;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), "vireo-forgery-"));
+    await ensureAuthority(directory, "front-proxy-ca");
+  });
+  afterAll(() => rm(directory, { recursive: true }));
+
+  /** The right name, from an authority of his own. */
+  const forgedCertificate = async (): Promise<{ readonly cert: string; readonly key: string }> => {
+    const { certificateFile, keyFile } = await issueFrontProxyCertificate(directory);
+    return { cert: await readFile(certificateFile, "utf8"), key: await readFile(keyFile, "utf8") };
+  };
+
+  test.each([
+    ["without a certificate", "log", async () => ({})],
+    ["with a forged certificate", "log", forgedCertificate],
+    ["with a forged certificate, from a screen", "vnc", forgedCertificate],
+    ["with a forged certificate, from a seed", "seed", forgedCertificate],
+  ] as const)("is refused %s, whatever user he says he is", async (_how, subresource, identity) => {
     const answer = httpsRequest({
       host: "127.0.0.1",
       port: stage.servingPort,
-      path: pathOf("log"),
+      path: pathOf(subresource),
       rejectUnauthorized: false,
-      headers: { "x-remote-user": "system:admin", "x-remote-group": "system:masters" },
+      ...(await identity()),
+      headers: {
+        "x-remote-user": `system:serviceaccount:vireo-system:vireo-node-agent`,
+        "x-remote-group": "system:masters",
+        "x-remote-extra-authentication.kubernetes.io%2fnode-name": node.name,
+        ...(subresource === "vnc" ? UPGRADE : {}),
+      },
     });
     answer.end();
     const [response] = (await once(answer, "response")) as [IncomingMessage];
