@@ -9,7 +9,7 @@ import {
 import { PATIENCE_MS } from "../acquaintance.ts";
 import { ready } from "../conditions.ts";
 import { isLost } from "../hypervisor/status.ts";
-import { type Decision, dropFinalizer, holdFinalizer, type Step } from "../steps.ts";
+import { announce, type Decision, dropFinalizer, holdFinalizer, type Step } from "../steps.ts";
 import { sortDisks } from "../virtual-machine/relocation.ts";
 import { say, spokenStatus, type Voice } from "../voice.ts";
 import { findViolation, isGone, powerOf } from "./checks.ts";
@@ -270,15 +270,23 @@ const settle = (facts: MigrationFacts, ends: Ends, now: Date): MigrationDecision
   const steps = tell(migration, { ends, machineUid, live, voice: followingVoice(migration) }, now);
   const isThere = machine === undefined || machine.status?.nodeName === homeOf(migration);
   const isCounted = !(migration.metadata.finalizers ?? []).includes(MIGRATION_FINALIZER);
+  const isEnding = isThere && !isCounted;
   const release = dropFinalizer(
     migration,
     ...(isThere ? [MIGRATION_FINALIZER] : []),
     ...(isReleased(facts) ? [LEFTOVERS_FINALIZER] : []),
   );
   return {
-    steps: [...steps, ...release],
-    ...(isThere && !isCounted && phase !== undefined && { outcome: phase }),
+    steps: [...steps, ...(isEnding ? announceFailure(migration) : []), ...release],
+    ...(isEnding && phase !== undefined && { outcome: phase }),
   };
+};
+
+/** What an agent has given as the reason, once. */
+const announceFailure = ({ status }: VirtualMachineMigration): readonly MigrationStep[] => {
+  const ready = findCondition(status?.conditions, "Ready");
+  if (status?.phase !== "Failed" || ready === undefined) return [];
+  return [announce("Warning", ready.reason, ready.message)];
 };
 
 /** A node that is gone for good is not waited for. */

@@ -24,6 +24,19 @@ describe("A migration that is over", () => {
     expect(stepsOf(steps)).toContain(`finalizers ${LEFTOVERS_FINALIZER}`);
   });
 
+  test("tells why it has failed, once", () => {
+    const conditions = [readyCondition("False", "MigrationFailed", "The machine stays: libvirtd has gone.")];
+    const failed = (finalizers?: string[]) =>
+      stepsOf(
+        decide({
+          migrations: [acceptedWith({ phase: "Failed", conditions }, finalizers && { finalizers })],
+          machines: [running],
+        }).steps,
+      );
+    expect(failed()).toContain("announce MigrationFailed");
+    expect(failed([LEFTOVERS_FINALIZER])).not.toContain("announce MigrationFailed");
+  });
+
   describe("is kept until the other node has nothing left of the machine", () => {
     const released = { ...readyCondition("True", "Released", "Nothing is left."), type: "Released" };
     const finalizers = [LEFTOVERS_FINALIZER];
