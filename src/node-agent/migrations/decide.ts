@@ -16,9 +16,14 @@ type Decide = (facts: MigrationFacts) => MigrationStep;
 
 const none: Decide = () => "none";
 
-/** The guest stays here: whatever was under way ends, and it goes on. */
-const staysAtSource: Decide = ({ session, domain }) => {
+/**
+ * The guest stays here: whatever was under way ends, and it goes on. When another
+ * migration has taken it on since, what is under way is that one's, and the guest
+ * may run at that one's target.
+ */
+const staysAtSource: Decide = ({ session, domain, isOwner }) => {
   if (session !== "none") return "cancel";
+  if (isOwner) return "none";
   if (domain === "leaving") return "cancel-job";
   return domain === "left" ? "resume" : "none";
 };

@@ -52,6 +52,8 @@ export const observeLeaving = async (
     if (isGone(error)) return "absent";
     // It went off between the two questions.
     if (error instanceof LibvirtError && error.code === ErrorCode.OPERATION_INVALID) return "off";
+    // It arrives, by a later migration the other way: such a one's job is the source's to tell of.
+    if (error instanceof LibvirtError && error.code === ErrorCode.OPERATION_UNSUPPORTED) return "paused";
     throw error;
   }
 };

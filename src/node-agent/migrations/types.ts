@@ -34,7 +34,7 @@ export interface MigrationFacts {
   readonly isGivenUp: boolean;
   readonly session: SessionState;
   readonly domain: DomainStanding;
-  /** Whether the machine belongs to this node by another right than this migration: a later one, or one that is at work. */
+  /** Whether another migration has the say in what is here of the machine: a later one, or one that is at work. */
   readonly isOwner: boolean;
   /** Whether it is said already that the node which the machine is not on has nothing left of it. */
   readonly isReleased: boolean;

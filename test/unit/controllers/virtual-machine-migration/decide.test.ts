@@ -17,7 +17,7 @@ import {
   volumeWith,
 } from "../disk-objects.ts";
 import { allocationWith, guestOn, readyCondition } from "../objects.ts";
-import { acceptedWith, decide, nodeWith, running, fenced, silent } from "./migrating.ts";
+import { acceptedWith, decide, fenced, NODES, nodeWith, running, silent } from "./migrating.ts";
 
 const fresh = migrationWith(undefined, { finalizers: [] });
 const wordsOf = (held: Held) => conditionsOf(decide(held).steps);
@@ -192,6 +192,37 @@ describe("A migration", () => {
       "Ready=False WaitingForTurn: It begins when VirtualMachineSnapshot before of the same machine is over.",
     ]);
     expect(decide({ migrations: [fresh], snapshots: [readySnapshot()] }).promise).toBeDefined();
+  });
+
+  describe("after another one of the machine, whose node has not let go of it yet", () => {
+    const leftover = (status: Parameters<typeof acceptedWith>[0]) =>
+      acceptedWith(status, {
+        name: "former",
+        uid: "00000000-0000-4000-8000-0000000000ff",
+        finalizers: [LEFTOVERS_FINALIZER],
+      });
+
+    test.each([
+      ["succeeded", leftover({ phase: "Succeeded", sourceNode: "node-2", targetNode: "node-1" })],
+      ["failed", leftover({ phase: "Failed" })],
+      ["was cancelled", leftover({ phase: "Cancelled" })],
+    ])("that %s, does not go there", (_, former) => {
+      expect(wordsOf({ migrations: [fresh, former] })).toEqual([
+        "Ready=False WaitingForTurn: It begins when node node-2 has nothing left of the machine from VirtualMachineMigration former.",
+      ]);
+      const hypervisors = [...NODES, nodeWith("node-3")];
+      expect(decide({ migrations: [fresh, former], hypervisors }).promise).toMatchObject({
+        targetNode: "node-3",
+      });
+    });
+
+    test("goes there when that is done", () => {
+      const former = acceptedWith(
+        { phase: "Failed" },
+        { name: "former", uid: "00000000-0000-4000-8000-0000000000ff", finalizers: [] },
+      );
+      expect(decide({ migrations: [fresh, former] }).promise).toBeDefined();
+    });
   });
 });
 

@@ -148,6 +148,12 @@ test.each<[string, Partial<MigrationFacts>, MigrationStep]>([
   ["a fresh agent stops the job", { phase: "Failed", domain: "leaving" }, "cancel-job"],
   ["and lets the guest go on", { phase: "Cancelled", domain: "left" }, "resume"],
   ["but not a guest that somebody has paused", { phase: "Failed", domain: "paused" }, "none"],
+  ["nor the job of a later migration", { phase: "Failed", domain: "leaving", isOwner: true }, "none"],
+  [
+    "nor a guest that may run where that leads",
+    { phase: "Cancelled", domain: "left", isOwner: true },
+    "none",
+  ],
 ])("%s", (_sentence, facts, step) => {
   expect(decide({ ...usual, ...facts })).toBe(step);
 });

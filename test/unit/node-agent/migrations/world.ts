@@ -110,7 +110,8 @@ export class World {
       isGivenUp: isDeleted,
       session: role === "source" ? this.#source.state : this.#target,
       domain: role === "source" ? this.#at : this.#there,
-      isOwner: this.nodeName === role,
+      // There is one migration only.
+      isOwner: false,
       isReleased: false,
     };
   }
