@@ -8,7 +8,7 @@ import { virtualMachineRestores } from "../../src/api/virtual-machine-restore.ts
 import { virtualMachineSnapshots } from "../../src/api/virtual-machine-snapshot.ts";
 import { virtualMachines } from "../../src/api/virtual-machine.ts";
 import { volumes } from "../../src/api/volume.ts";
-import { createKubeClient, loadKubeConfig } from "../../src/kube/index.ts";
+import { createKubeClient, loadKubeConfig, silentLogger } from "../../src/kube/index.ts";
 import { createPeerClient, createPeerCredentials, type PeerClient } from "../../src/pki/index.ts";
 import { run } from "../testbed/programs.ts";
 import { waitFor } from "../testbed/wait.ts";
@@ -187,11 +187,10 @@ describe("a machine that runs", () => {
 const asAgentOf = async (nodeName: string, act: (peers: PeerClient) => Promise<void>): Promise<void> => {
   const kubeconfig = join(stage.testbed.node(nodeName).directory, "node-agent.kubeconfig");
   const client = createKubeClient({ kubeConfig: loadKubeConfig({ kubeconfig }), userAgent: "vireo-e2e" });
-  const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
   const credentials = createPeerCredentials({
     identity: { kind: "node-agent", nodeName },
     client,
-    logger: logger as never,
+    logger: silentLogger,
   });
   const over = new AbortController();
   const running = credentials.run(over.signal);
