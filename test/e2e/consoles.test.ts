@@ -208,7 +208,7 @@ describe("the screen", () => {
   /** Clears the first terminal, takes its cursor away, and writes lines there; any character as printf has it. */
   const show = (lines: readonly string[]): Promise<string> => {
     const octal = (line: string): string =>
-      [...line].map((one) => `\\${(one.codePointAt(0) ?? 0).toString(8).padStart(3, "0")}`).join("");
+      [...Buffer.from(line)].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
     const text = lines.map(octal).join(String.raw`\r\n`);
     return guest.run(String.raw`printf '\033[?25l\033[2J\033[H${text}' >/dev/tty1`);
   };

@@ -75,8 +75,8 @@ const identityOf = async (guest: Guest): Promise<readonly string[]> =>
     .trim()
     .split("\n");
 
-const memoryMiB = async ({ run }: Guest): Promise<number> =>
-  Number((await run("grep MemTotal /proc/meminfo")).replaceAll(/\D/g, "")) / 1024;
+const memoryMiB = async (guest: Guest): Promise<number> =>
+  Number((await guest.run("grep MemTotal /proc/meminfo")).replaceAll(/\D/g, "")) / 1024;
 
 beforeAll(async () => {
   const makePool = async (): Promise<string> => {

@@ -41,7 +41,7 @@ export const learnFont = (picture: Picture, grid: TextGrid, lines: readonly stri
   const blank = cells.at(-1)?.at(-1) ?? "";
   const font = new Map([[blank, " "]]);
   for (const [row, line] of lines.entries()) {
-    for (const [column, character] of [...line].entries()) {
+    for (const [column, character] of line.split("").entries()) {
       const glyph = cells[row]?.[column] ?? "";
       const twin = font.get(glyph);
       if (twin !== undefined) throw new Error(`${character} looks like ${JSON.stringify(twin)}`);
