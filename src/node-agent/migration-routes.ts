@@ -107,13 +107,12 @@ const sourceRoutes = (context: MigrationContext): readonly Route[] => [
     handle: async (call) => {
       const { ref, isRunning } = await diskOf(call, GIVEN_OUT, context);
       const name = call.query.get("name") ?? "";
+      // Before the file is opened, which keeps the disk from being merged until it is closed.
+      const chain = await context.steps.volumes.disks.find(ref, { signal: call.signal });
+      if (isRunning && chain?.path.endsWith(`/${name}`) === true)
+        throw conflict("the guest writes this file");
       const file = await context.steps.volumes.transfers.open(ref, name, { signal: call.signal });
       if (file === undefined) throw notFound(`the disk has no file ${JSON.stringify(name)}`);
-      const chain = await context.steps.volumes.disks.find(ref, { signal: call.signal });
-      if (isRunning && chain?.path.endsWith(`/${name}`) === true) {
-        await file.close();
-        throw conflict("the guest writes this file");
-      }
       const body = Readable.from(withDigest(file.chunks()));
       body.once("close", () => void file.close());
       return { headers: { "content-type": "application/octet-stream" }, body };

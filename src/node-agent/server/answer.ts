@@ -23,12 +23,20 @@ export const sendProblem = (response: ServerResponse, problem: PeerProblemError)
   response.end(bodyOf(problem));
 };
 
-/** Sends an answer to its end. Rejects when it breaks; the connection is broken then, too. */
+/**
+ * Sends an answer to its end. Rejects when it breaks; the connection is broken
+ * then, too. The body is closed in any case: `pipeline` leaves it as it is when
+ * who asked for it has gone already.
+ */
 export const sendAnswer = async (response: ServerResponse, answer: PeerAnswer): Promise<void> => {
   const { body, status = body === undefined ? 204 : 200 } = answer;
-  response.writeHead(status, answer.headers ?? {});
-  if (body instanceof Readable) await pipeline(body, response);
-  else response.end(body);
+  try {
+    response.writeHead(status, answer.headers ?? {});
+    if (body instanceof Readable) await pipeline(body, response);
+    else response.end(body);
+  } finally {
+    if (body instanceof Readable) body.destroy();
+  }
 };
 
 /** For a connection that has not become a response's yet. */
