@@ -30,7 +30,7 @@ export class EchoTalk implements Disposable {
   constructor(hostPid: number, address: string, word = "number") {
     this.#word = word;
     const enter = ["nsenter", "--target", String(hostPid), "--net", "--"];
-    const [file = "", ...args] = [
+    const [file, ...args] = [
       ...DIES_WITH_PARENT,
       ...enter,
       "socat",
