@@ -15,6 +15,7 @@ const project = (name, options = {}) => ({
 
 export default {
   projects: [project("unit"), project("contract"), project("api"), project("e2e")],
+  testSequencer: "<rootDir>/test/setup/longest-first.cjs",
   reporters: ["default", "<rootDir>/test/setup/count-reporter.cjs"],
   // Unit tests never come near this; tests on real parts set their own where they await more.
   testTimeout: 60_000,
