@@ -112,6 +112,14 @@ export default defineConfig({
       "**/controllers/**",
       ...rooms.flatMap((room) => [`./${room}/*`, `!./${room}/index.ts`, `!./${room}/types.ts`]),
     ]),
+    forbid(
+      ["src/node-agent/reconcilers/**"],
+      "reconcilers import api, kube, libvirt and the doors of the rooms",
+      [
+        "**/controllers/**",
+        ...rooms.flatMap((room) => [`../../${room}/*`, `!../../${room}/index.ts`, `!../../${room}/types.ts`]),
+      ],
+    ),
     ...rooms.map((room) =>
       forbid(
         [`src/node-agent/${room}/**`],

@@ -1,17 +1,17 @@
-import { createDiskUsers } from "./disk-users.ts";
-import { createFreezer } from "./freeze.ts";
-import type { GuestRequests } from "./guest-requests.ts";
-import type { LiveJobs } from "./merge-disk.ts";
+import { createDiskUsers } from "./reconcilers/storage/disk-users.ts";
+import { createFreezer } from "./reconcilers/storage/freeze.ts";
+import type { GuestRequests } from "./reconcilers/machine/guest-requests.ts";
+import type { LiveJobs } from "./reconcilers/storage/merge-disk.ts";
 import type { OwnObjects } from "./own-objects.ts";
 import type { AgentOptions } from "./agent.ts";
-import type { DiskContext } from "./reconcile-disk.ts";
-import { createImageMaker, type ImageMaker } from "./reconcile-image.ts";
-import type { MachinePassOptions } from "./reconcile-machine.ts";
-import type { RestoreContext } from "./reconcile-restore.ts";
-import type { SnapshotContext } from "./reconcile-snapshot.ts";
-import type { VolumeContext } from "./reconcile-volume.ts";
-import { createStepContext } from "./step-context.ts";
-import type { StepContext } from "./steps.ts";
+import type { DiskContext } from "./reconcilers/storage/reconcile-disk.ts";
+import { createImageMaker, type ImageMaker } from "./reconcilers/storage/reconcile-image.ts";
+import type { MachinePassOptions } from "./reconcilers/machine/reconcile-machine.ts";
+import type { RestoreContext } from "./reconcilers/storage/reconcile-restore.ts";
+import type { SnapshotContext } from "./reconcilers/storage/reconcile-snapshot.ts";
+import type { VolumeContext } from "./reconcilers/storage/reconcile-volume.ts";
+import { createStepContext } from "./reconcilers/machine/step-context.ts";
+import type { StepContext } from "./reconcilers/machine/steps.ts";
 
 /** Asks for passes. */
 export interface Lookers {

@@ -15,26 +15,26 @@ import {
   runTogether,
 } from "../kube/index.ts";
 import { type Contexts, createContexts, type Lookers } from "./agent-context.ts";
-import { createGuestRequests, type GuestRequests } from "./guest-requests.ts";
+import { createGuestRequests, type GuestRequests } from "./reconcilers/machine/guest-requests.ts";
 import type { LifecycleMetrics } from "./lifecycle-metrics.ts";
 import { locksOf } from "./lock-uids.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { MigrationHold } from "./migrations/index.ts";
-import type { IsMoving } from "./moving-machines.ts";
-import type { NodeNetwork } from "./node-network.ts";
+import type { IsMoving } from "./reconcilers/migration/moving-machines.ts";
+import type { NodeNetwork } from "./reconcilers/network/node-network.ts";
 import type { OwnObjects, OwnStores } from "./own-objects.ts";
-import { reconcileDisk } from "./reconcile-disk.ts";
-import type { ImageExports } from "./reconcile-image.ts";
-import { reconcileMachine } from "./reconcile-machine.ts";
-import { reconcileRestore } from "./reconcile-restore.ts";
-import { reconcileSnapshot } from "./reconcile-snapshot.ts";
-import { reconcileVolume } from "./reconcile-volume.ts";
+import { reconcileDisk } from "./reconcilers/storage/reconcile-disk.ts";
+import type { ImageExports } from "./reconcilers/storage/reconcile-image.ts";
+import { reconcileMachine } from "./reconcilers/machine/reconcile-machine.ts";
+import { reconcileRestore } from "./reconcilers/storage/reconcile-restore.ts";
+import { reconcileSnapshot } from "./reconcilers/storage/reconcile-snapshot.ts";
+import { reconcileVolume } from "./reconcilers/storage/reconcile-volume.ts";
 import type { NodeRooms } from "./rooms.ts";
-import type { FetchSeed } from "./seed-source.ts";
-import type { ConfirmStart } from "./start-permit.ts";
-import { endStrangersFirst, lookAtStrangers } from "./strangers.ts";
+import type { FetchSeed } from "./reconcilers/machine/seed-source.ts";
+import type { ConfirmStart } from "./reconcilers/machine/start-permit.ts";
+import { endStrangersFirst, lookAtStrangers } from "./reconcilers/machine/strangers.ts";
 import { sweepRegularly } from "./sweep.ts";
-import type { StepContext } from "./steps.ts";
+import type { StepContext } from "./reconcilers/machine/steps.ts";
 import { createUidLocks, type UidLocks } from "./uid-locks.ts";
 
 /**

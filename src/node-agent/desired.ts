@@ -5,7 +5,7 @@ import type { Volume } from "../api/volume.ts";
 import { parseQuantity } from "../api/quantity.ts";
 import type { Seed } from "./cloud-init/types.ts";
 import type { DiskLayers, Domain, DomainCdrom, DomainDisk } from "./domains/types.ts";
-import type { FloatingTarget } from "./floating-claims.ts";
+import type { FloatingTarget } from "./reconcilers/floating/floating-claims.ts";
 import { type Link, type Tap, tapName } from "./links/types.ts";
 import type { CachedImage, DiskChain, DiskRef } from "./volumes/types.ts";
 

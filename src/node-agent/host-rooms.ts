@@ -20,14 +20,14 @@ import { hostFacts, nodeAddresses } from "./host/facts.ts";
 import { createFiles, type Files } from "./host/files.ts";
 import { createInTurn } from "./host/in-turn.ts";
 import { hostInterfaces, readDefaultRoute } from "./host/interfaces.ts";
-import type { NodeFacts } from "./hypervisor-status.ts";
+import type { NodeFacts } from "./reconcilers/hypervisor/hypervisor-status.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { createLinks, isGuestDevice } from "./links/index.ts";
 import { createMigrations } from "./migrations/index.ts";
 import { once } from "./once.ts";
 import { createProbes, type Probes } from "./probes/index.ts";
 import type { NodeRooms } from "./rooms.ts";
-import { chooseTunnelAddress } from "./tunnel-address.ts";
+import { chooseTunnelAddress } from "./reconcilers/network/tunnel-address.ts";
 import { createVolumes, type Volumes } from "./volumes/index.ts";
 
 /** What the Hypervisor reports that the host itself knows. */

@@ -1,7 +1,7 @@
-import type { DiskUsers } from "./disk-users.ts";
-import { diskReferenceOf } from "./disk-users.ts";
+import type { DiskUsers } from "./reconcilers/storage/disk-users.ts";
+import { diskReferenceOf } from "./reconcilers/storage/disk-users.ts";
 import type { OwnObjects } from "./own-objects.ts";
-import { sourceUids, wantedVolumeDisk } from "./storage.ts";
+import { sourceUids, wantedVolumeDisk } from "./reconcilers/storage/storage.ts";
 
 /** UIDs of the guests and disks that a pass works on: who holds them is alone with them. */
 export interface LockUids {

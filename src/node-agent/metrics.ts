@@ -1,11 +1,11 @@
 import { Counter, Gauge, type Registry } from "prom-client";
 import { type ExitReason, powerStates, type VirtualMachine } from "../api/virtual-machine.ts";
 import type { Metrics } from "../kube/index.ts";
-import { volumeChanges } from "./announce.ts";
+import { volumeChanges } from "./reconcilers/machine/announce.ts";
 import type { DiskMetrics } from "./disks/types.ts";
 import type { Drops, FilterOutcome } from "./filters/index.ts";
 import type { DesiredFilters } from "./filters/types.ts";
-import type { MachineStatusApply } from "./machine-status.ts";
+import type { MachineStatusApply } from "./reconcilers/machine/machine-status.ts";
 import type { ProbeKind, ProbeResult } from "./probes/types.ts";
 
 /** The series of the node agent itself, beside those of the runtime. */

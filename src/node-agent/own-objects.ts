@@ -6,15 +6,15 @@ import { type VirtualMachineRestore, virtualMachineRestores } from "../api/virtu
 import { type VirtualMachineSnapshot, virtualMachineSnapshots } from "../api/virtual-machine-snapshot.ts";
 import { type Volume, volumes } from "../api/volume.ts";
 import { createStore, type KubeClient, type Logger, type Metrics, type Store } from "../kube/index.ts";
-import { createMigrationStores, type MigrationStores } from "./migration-objects.ts";
+import { createMigrationStores, type MigrationStores } from "./reconcilers/migration/migration-objects.ts";
 import { createObjectView, type ObjectView } from "./object-view.ts";
-import type { RestoreView } from "./reconcile-restore.ts";
-import type { SnapshotView } from "./reconcile-snapshot.ts";
-import type { VolumeView } from "./reconcile-volume.ts";
+import type { RestoreView } from "./reconcilers/storage/reconcile-restore.ts";
+import type { SnapshotView } from "./reconcilers/storage/reconcile-snapshot.ts";
+import type { VolumeView } from "./reconcilers/storage/reconcile-volume.ts";
 import { createMachineView, type MachineView } from "./report.ts";
-import { ownRestoreStatus } from "./restore-status.ts";
-import { ownSnapshotStatus } from "./snapshot-status.ts";
-import { ownVolumeStatus } from "./volume-status.ts";
+import { ownRestoreStatus } from "./reconcilers/storage/restore-status.ts";
+import { ownSnapshotStatus } from "./reconcilers/storage/snapshot-status.ts";
+import { ownVolumeStatus } from "./reconcilers/storage/volume-status.ts";
 
 /** Live copies of the objects that name this node. */
 export interface OwnStores {

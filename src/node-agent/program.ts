@@ -29,17 +29,17 @@ import { checkClusterIdentity } from "./cluster-identity.ts";
 import type { NodeAgentConfig } from "./config.ts";
 import { createConsoles } from "./consoles/index.ts";
 import { domainEventKinds } from "./domains/index.ts";
-import { createEnforcedGroups } from "./enforced-groups.ts";
-import { createFloatingAgent } from "./floating-agent.ts";
-import { createFloatingMetrics } from "./floating-metrics.ts";
-import { createFloatingObjects, type FloatingObjects } from "./floating-objects.ts";
-import { createOpenGuestPort } from "./guest-port.ts";
-import { createGuestServices } from "./guest-services.ts";
+import { createEnforcedGroups } from "./reconcilers/network/enforced-groups.ts";
+import { createFloatingAgent } from "./reconcilers/floating/floating-agent.ts";
+import { createFloatingMetrics } from "./reconcilers/floating/floating-metrics.ts";
+import { createFloatingObjects, type FloatingObjects } from "./reconcilers/floating/floating-objects.ts";
+import { createOpenGuestPort } from "./reconcilers/machine/guest-port.ts";
+import { createGuestServices } from "./reconcilers/machine/guest-services.ts";
 import { startProgram } from "./host/command.ts";
 import { type Host, openHost } from "./host-rooms.ts";
-import { createHypervisorReporter } from "./hypervisor-reporter.ts";
-import { imageRoutes } from "./image-routes.ts";
-import { type Liveness, openLiveness } from "./liveness.ts";
+import { createHypervisorReporter } from "./reconcilers/hypervisor/hypervisor-reporter.ts";
+import { imageRoutes } from "./reconcilers/storage/image-routes.ts";
+import { type Liveness, openLiveness } from "./reconcilers/hypervisor/liveness.ts";
 import { createLifecycleMetrics } from "./lifecycle-metrics.ts";
 import {
   type AgentMetrics,
@@ -47,17 +47,17 @@ import {
   createNetworkMetrics,
   registerDropMetrics,
 } from "./metrics.ts";
-import { createArrivals, type Arrivals } from "./arrivals.ts";
-import { createMigrationAgent } from "./migration-agent.ts";
-import { createMigrationHolds } from "./migration-holds.ts";
-import { createMigrationView } from "./migration-objects.ts";
-import { createMigrationPeers } from "./migration-peers.ts";
-import { createIsMoving } from "./moving-machines.ts";
-import { createNodeNetwork } from "./node-network.ts";
+import { createArrivals, type Arrivals } from "./reconcilers/migration/arrivals.ts";
+import { createMigrationAgent } from "./reconcilers/migration/migration-agent.ts";
+import { createMigrationHolds } from "./reconcilers/migration/migration-holds.ts";
+import { createMigrationView } from "./reconcilers/migration/migration-objects.ts";
+import { createMigrationPeers } from "./reconcilers/migration/migration-peers.ts";
+import { createIsMoving } from "./reconcilers/migration/moving-machines.ts";
+import { createNodeNetwork } from "./reconcilers/network/node-network.ts";
 import type { Route } from "./server/index.ts";
-import { createPeerImages } from "./peer-images.ts";
+import { createPeerImages } from "./reconcilers/storage/peer-images.ts";
 import { createOwnObjects, createOwnStores, type OwnObjects, type OwnStores } from "./own-objects.ts";
-import { createSeedSource } from "./seed-source.ts";
+import { createSeedSource } from "./reconcilers/machine/seed-source.ts";
 
 const SWEEP_MS = 60_000;
 const CONSOLE_TRIM_MS = 5_000;

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { type VirtualMachine, virtualMachines } from "../api/virtual-machine.ts";
 import type { KubeClient, Store } from "../kube/index.ts";
-import { type MachineStatusApply, ownConditions } from "./machine-status.ts";
+import { type MachineStatusApply, ownConditions } from "./reconcilers/machine/machine-status.ts";
 import { createObjectView, isSaid, type ObjectView, type OwnStatus } from "./object-view.ts";
 
 export { FIELD_MANAGER } from "./object-view.ts";

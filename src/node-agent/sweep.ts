@@ -2,7 +2,7 @@ import { sleep, systemClock } from "../kube/index.ts";
 import type { AgentOptions } from "./agent.ts";
 import { hasUnreadable } from "./agent-context.ts";
 import { whenOwnSynced } from "./own-objects.ts";
-import { suspectsOf } from "./reconcile-disk.ts";
+import { suspectsOf } from "./reconcilers/storage/reconcile-disk.ts";
 
 /** Ways to ask for a pass. */
 export interface Look {

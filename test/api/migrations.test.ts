@@ -297,6 +297,34 @@ test("a machine on shared storage is started elsewhere when its node is silent a
   await stage.untilCondition(virtualMachines, "web", "Ready", { status: "True" });
 });
 
+test("a machine of a node with a watchdog is started elsewhere when that has run out, and the node is trusted again when it is back", async () => {
+  await startMachine("web", { rootDisk: { pool: "nfs" } });
+  const { code } = await cluster.administrator.call({
+    method: "PATCH",
+    path: `${cluster.pathOf(hypervisors, HERE)}/status`,
+    contentType: MERGE_PATCH,
+    body: { status: { selfFencing: { graceSeconds: 1, timeoutSeconds: 1 } } },
+  });
+  expect(code).toBe(200);
+  await agents[0]?.stop();
+  await stage.untilCondition(virtualMachines, "web", "Ready", { status: "Unknown", reason: "NodeLost" });
+  const lost = await stage.read(hypervisors, HERE);
+  expect(lost?.status?.conditions?.map(({ type }) => type)).not.toContain("Fenced");
+  expect((await stage.read(virtualMachines, "web"))?.status?.nodeName).toBe(HERE);
+  await stage.untilCondition(hypervisors, HERE, "Fenced", { status: "True", reason: "SelfFenced" });
+  await untilOn("web", THERE);
+  const evacuated = await stage.untilCondition(virtualMachines, "web", "Ready", { status: "True" });
+  expect(evacuated.status?.guest?.nodeName).toBe(THERE);
+  stage.startAgent(HERE, { storagePools: [SHARED] });
+  await waitFor(`Hypervisor ${HERE} without Fenced`, async () => {
+    const conditions = (await stage.read(hypervisors, HERE))?.status?.conditions ?? [];
+    const isBack = conditions.every(
+      ({ type, status }) => type !== "Fenced" && (type !== "Ready" || status === "True"),
+    );
+    return isBack ? true : Promise.reject(new Error(JSON.stringify(conditions)));
+  });
+});
+
 test("a machine whose disk only the silent node has stays, and says what can be done", async () => {
   await startMachine();
   await administer(HERE, { outOfService: true });

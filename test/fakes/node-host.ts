@@ -12,20 +12,33 @@ import type { AgentOptions } from "../../src/node-agent/agent.ts";
 import { type Contexts, createContexts } from "../../src/node-agent/agent-context.ts";
 import type { ObservedDisk, ObservedDomain, ObservedHardware } from "../../src/node-agent/domains/index.ts";
 import { GuestOffError } from "../../src/node-agent/domains/index.ts";
-import { createGuestRequests, type GuestRequests } from "../../src/node-agent/guest-requests.ts";
+import {
+  createGuestRequests,
+  type GuestRequests,
+} from "../../src/node-agent/reconcilers/machine/guest-requests.ts";
 import { createLifecycleMetrics } from "../../src/node-agent/lifecycle-metrics.ts";
 import { tapName } from "../../src/node-agent/links/index.ts";
 import { createAgentMetrics } from "../../src/node-agent/metrics.ts";
 import type { MigrationHold } from "../../src/node-agent/migrations/index.ts";
 import type { GuestFindings } from "../../src/node-agent/probes/index.ts";
 import { alreadySaid, type MachineView, ownMachineStatus } from "../../src/node-agent/report.ts";
-import { ownRestoreStatus, type RestoreStatusApply } from "../../src/node-agent/restore-status.ts";
+import {
+  ownRestoreStatus,
+  type RestoreStatusApply,
+} from "../../src/node-agent/reconcilers/storage/restore-status.ts";
 import type { NodeRooms } from "../../src/node-agent/rooms.ts";
-import type { ConfirmStart } from "../../src/node-agent/start-permit.ts";
-import type { FetchSeed } from "../../src/node-agent/seed-source.ts";
-import { ownSnapshotStatus, type SnapshotStatusApply } from "../../src/node-agent/snapshot-status.ts";
-import { ownVolumeStatus, type VolumeStatusApply } from "../../src/node-agent/volume-status.ts";
+import type { ConfirmStart } from "../../src/node-agent/reconcilers/machine/start-permit.ts";
+import type { FetchSeed } from "../../src/node-agent/reconcilers/machine/seed-source.ts";
+import {
+  ownSnapshotStatus,
+  type SnapshotStatusApply,
+} from "../../src/node-agent/reconcilers/storage/snapshot-status.ts";
+import {
+  ownVolumeStatus,
+  type VolumeStatusApply,
+} from "../../src/node-agent/reconcilers/storage/volume-status.ts";
 import { FakeObjects } from "./node-objects.ts";
+import { hardwareOf } from "./node-hardware.ts";
 import { noMigrations } from "./node-migrations.ts";
 import { FakeVolumes } from "./node-volumes.ts";
 
@@ -409,40 +422,3 @@ export class FakeNode {
     }
   }
 }
-
-/** What a guest has right after it was switched on. */
-const hardwareOf = (want: Parameters<NodeRooms["domains"]["start"]>[0]): ObservedHardware => ({
-  disks: [
-    {
-      kind: "disk",
-      uid: want.vmUid,
-      bus: "VirtIO",
-      target: "vda",
-      layers: want.rootDisk.layers.map(({ path }) => path),
-    },
-    ...want.volumes.map(({ uid, bus, layers }) => ({
-      kind: "disk" as const,
-      uid,
-      bus,
-      target: uid,
-      layers: layers.map(({ path }) => path),
-    })),
-    ...want.cdroms.map(({ uid, path }) => ({
-      kind: "cdrom" as const,
-      uid,
-      bus: "SCSI" as const,
-      target: uid,
-      layers: [path],
-    })),
-  ],
-  interfaces: want.interfaces.map(({ tap, macAddress }) => ({ tap, macAddress })),
-  vcpus: { current: want.vcpus, maximum: want.maxVcpus ?? want.vcpus },
-  memory: {
-    initialMiB: want.memoryMiB,
-    currentMiB: want.memoryMiB,
-    requestedMiB: want.memoryMiB,
-    maximumMiB: want.maxMemoryMiB ?? want.memoryMiB,
-    blockMiB: 2,
-  },
-  settings: undefined,
-});

@@ -21,9 +21,9 @@ import {
   runTogether,
   silentLogger,
 } from "../../../src/kube/index.ts";
-import { createEnforcedGroups } from "../../../src/node-agent/enforced-groups.ts";
-import { hypervisorStatus } from "../../../src/node-agent/hypervisor-status.ts";
-import { machineStatus } from "../../../src/node-agent/machine-status.ts";
+import { createEnforcedGroups } from "../../../src/node-agent/reconcilers/network/enforced-groups.ts";
+import { hypervisorStatus } from "../../../src/node-agent/reconcilers/hypervisor/hypervisor-status.ts";
+import { machineStatus } from "../../../src/node-agent/reconcilers/machine/machine-status.ts";
 import { alreadySaid, FIELD_MANAGER } from "../../../src/node-agent/report.ts";
 import { createDiskWorld, createFakeDisks, type DiskWorld, guestVolumesOf } from "./fake-disks.ts";
 

@@ -24,9 +24,9 @@ import {
   type WritableObject,
 } from "../../../src/kube/index.ts";
 import { FIELD_MANAGER } from "../../../src/node-agent/report.ts";
-import { restoreStatus } from "../../../src/node-agent/restore-status.ts";
-import { snapshotStatus } from "../../../src/node-agent/snapshot-status.ts";
-import { volumeStatus } from "../../../src/node-agent/volume-status.ts";
+import { restoreStatus } from "../../../src/node-agent/reconcilers/storage/restore-status.ts";
+import { snapshotStatus } from "../../../src/node-agent/reconcilers/storage/snapshot-status.ts";
+import { volumeStatus } from "../../../src/node-agent/reconcilers/storage/volume-status.ts";
 
 const MIB = 2 ** 20;
 

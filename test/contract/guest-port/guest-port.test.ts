@@ -3,7 +3,7 @@ import { createServer, type AddressInfo, type Server } from "node:net";
 
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 
-import { createOpenGuestPort } from "../../../src/node-agent/guest-port.ts";
+import { createOpenGuestPort } from "../../../src/node-agent/reconcilers/machine/guest-port.ts";
 import { startProgram } from "../../../src/node-agent/host/command.ts";
 import { waitFor } from "../../testbed/wait.ts";
 

@@ -4,8 +4,8 @@ import { isFenced, isTaken } from "../../../src/controllers/hypervisor/fencing.t
 import { lookAtHeartbeat, type Sighting } from "../../../src/controllers/hypervisor/heartbeat.ts";
 import { isLost } from "../../../src/controllers/hypervisor/status.ts";
 import type { Lease } from "../../../src/kube/index.ts";
-import { isStale, mayKeepAlive } from "../../../src/node-agent/self-fencing.ts";
-import { refusalOfStart } from "../../../src/node-agent/start-permit.ts";
+import { isStale, mayKeepAlive } from "../../../src/node-agent/reconcilers/hypervisor/self-fencing.ts";
+import { refusalOfStart } from "../../../src/node-agent/reconcilers/machine/start-permit.ts";
 import { hypervisorWith, NOW, readyCondition, uidOf } from "./objects.ts";
 
 /** What node-1 promises when it has a watchdog. */

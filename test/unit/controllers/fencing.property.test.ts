@@ -103,3 +103,51 @@ test("a node that is back does not start a machine that may be on its way to ano
   world.actions.controllerEvacuates();
   expect(world.stored.machine.nodeName).toBe("node-2");
 });
+
+test("a node that is cut off is reset before its machine is started elsewhere, however long its agent lives", () => {
+  const world = new FencingWorld();
+  for (const acts of [agentGoesOn, controllerFences]) live(world, { acts });
+  world.actions.networkBreaks();
+  for (let seconds = 0; seconds < 180; seconds += 5) {
+    live(world, { ms: 5_000, acts: [...agentFeeds, ...controllerGoesOn, ...controllerMoves] });
+    expect(world.isTwice).toBe(false);
+  }
+  expect(world.resets).toBe(1);
+  expect(world.stored.machine.nodeName).toBe("node-2");
+});
+
+/** A node that was switched off, and said to be; its machine is fenced with it. */
+const switchedOff = (): FencingWorld => {
+  const world = new FencingWorld();
+  for (const acts of [agentGoesOn, controllerFences]) live(world, { acts });
+  live(world, { acts: ["powerOff", "personSaysOff"] });
+  for (let seconds = 0; seconds < 60; seconds += 10) live(world, { ms: 10_000, acts: controllerGoesOn });
+  expect(world.stored.node.fenced).toBe("OutOfService");
+  return world;
+};
+const agentIsBack: readonly Action[] = [
+  "powerOn",
+  "agentBeginsWithout",
+  "agentPrepares",
+  ...agentIsHeard,
+  "agentArms",
+  "agentLooks",
+  "agentTakesBack",
+];
+
+test("a node that is said to be switched off starts nothing until that is taken back", () => {
+  const world = switchedOff();
+  live(world, { acts: [...agentIsBack, ...agentStarts] });
+  expect(world.guestRuns).toBe(false);
+  live(world, { acts: ["personTakesBack", ...agentStarts] });
+  expect(world.guestRuns).toBe(true);
+});
+
+test("a machine whose node was heard since it was fenced stays, also before the controller has seen that", () => {
+  const world = switchedOff();
+  live(world, { acts: [...agentIsBack, "personTakesBack", ...agentStarts] });
+  expect(world.guestRuns).toBe(true);
+  // It sees the node as it was said to be, and says of the machine that it is lost, once more.
+  live(world, { acts: ["controllerSees", "controllerJudgesMachine", ...controllerMoves] });
+  expect(world.stored.machine).toMatchObject({ nodeName: "node-1", saysLost: true });
+});

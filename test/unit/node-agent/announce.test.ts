@@ -1,12 +1,12 @@
 import { describe, expect, test } from "@jest/globals";
 import type { GuestStatus } from "../../../src/api/virtual-machine.ts";
-import { machineEvents } from "../../../src/node-agent/announce.ts";
+import { machineEvents } from "../../../src/node-agent/reconcilers/machine/announce.ts";
 import {
   type GuestComparison,
   machineStatus,
   type MachineReport,
   type StepOutcome,
-} from "../../../src/node-agent/machine-status.ts";
+} from "../../../src/node-agent/reconcilers/machine/machine-status.ts";
 import { machineWith } from "./machines.ts";
 
 const on: GuestStatus = {

@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 
-import { createArrivals } from "../../../src/node-agent/arrivals.ts";
+import { createArrivals } from "../../../src/node-agent/reconcilers/migration/arrivals.ts";
 import { machineOf } from "../controllers/disk-objects.ts";
 
 test("a machine is expected once, for as long as some migration brings it", () => {

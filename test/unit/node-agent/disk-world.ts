@@ -6,10 +6,10 @@ import {
 } from "../../../src/api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
 import { type Volume, volumes } from "../../../src/api/volume.ts";
-import { reconcileMachine } from "../../../src/node-agent/reconcile-machine.ts";
-import { reconcileRestore } from "../../../src/node-agent/reconcile-restore.ts";
-import { reconcileSnapshot } from "../../../src/node-agent/reconcile-snapshot.ts";
-import { reconcileVolume } from "../../../src/node-agent/reconcile-volume.ts";
+import { reconcileMachine } from "../../../src/node-agent/reconcilers/machine/reconcile-machine.ts";
+import { reconcileRestore } from "../../../src/node-agent/reconcilers/storage/reconcile-restore.ts";
+import { reconcileSnapshot } from "../../../src/node-agent/reconcilers/storage/reconcile-snapshot.ts";
+import { reconcileVolume } from "../../../src/node-agent/reconcilers/storage/reconcile-volume.ts";
 import type { ReconcileResult } from "../../../src/kube/index.ts";
 import { FakeNode, KilledError } from "../../fakes/node-host.ts";
 import { machineWith } from "./machines.ts";

@@ -1,9 +1,12 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import type { RunStrategy } from "../../../src/api/virtual-machine.ts";
-import { observeGuest } from "../../../src/node-agent/guest-record.ts";
-import { createGuestRequests, refusalOf } from "../../../src/node-agent/guest-requests.ts";
-import { guestRequests, mustBeSaidFirst } from "../../../src/node-agent/lifecycle.ts";
+import { observeGuest } from "../../../src/node-agent/reconcilers/machine/guest-record.ts";
+import {
+  createGuestRequests,
+  refusalOf,
+} from "../../../src/node-agent/reconcilers/machine/guest-requests.ts";
+import { guestRequests, mustBeSaidFirst } from "../../../src/node-agent/reconcilers/machine/lifecycle.ts";
 import {
   type Case,
   decideCase,

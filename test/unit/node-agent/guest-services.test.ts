@@ -7,9 +7,9 @@ import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createConsoles } from "../../../src/node-agent/consoles/index.ts";
 import { GuestOffError, type GuestSockets } from "../../../src/node-agent/domains/index.ts";
-import type { GuestPort } from "../../../src/node-agent/guest-port.ts";
-import { createGuestRequests } from "../../../src/node-agent/guest-requests.ts";
-import { createGuestServices } from "../../../src/node-agent/guest-services.ts";
+import type { GuestPort } from "../../../src/node-agent/reconcilers/machine/guest-port.ts";
+import { createGuestRequests } from "../../../src/node-agent/reconcilers/machine/guest-requests.ts";
+import { createGuestServices } from "../../../src/node-agent/reconcilers/machine/guest-services.ts";
 import { tapName } from "../../../src/node-agent/links/index.ts";
 import { machineWith } from "./machines.ts";
 

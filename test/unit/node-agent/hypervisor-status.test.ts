@@ -5,7 +5,7 @@ import {
   hypervisorAlreadySays,
   hypervisorStatus,
   type NodeFacts,
-} from "../../../src/node-agent/hypervisor-status.ts";
+} from "../../../src/node-agent/reconcilers/hypervisor/hypervisor-status.ts";
 
 const now = new Date("2026-01-01T12:00:00Z");
 

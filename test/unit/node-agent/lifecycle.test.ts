@@ -1,8 +1,12 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import type { ExitReason, GuestStatus, VirtualMachine } from "../../../src/api/virtual-machine.ts";
-import { observeGuest, recordStartFailure, restartDelayMs } from "../../../src/node-agent/guest-record.ts";
-import { decide } from "../../../src/node-agent/lifecycle.ts";
+import {
+  observeGuest,
+  recordStartFailure,
+  restartDelayMs,
+} from "../../../src/node-agent/reconcilers/machine/guest-record.ts";
+import { decide } from "../../../src/node-agent/reconcilers/machine/lifecycle.ts";
 import { machineWith } from "./machines.ts";
 import {
   type Case,

@@ -1,7 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import type { DomainDisk, ObservedHardware } from "../../../src/node-agent/domains/index.ts";
-import { type LiveChange, liveChanges, type WantedHardware } from "../../../src/node-agent/live-changes.ts";
+import {
+  type LiveChange,
+  liveChanges,
+  type WantedHardware,
+} from "../../../src/node-agent/reconcilers/machine/live-changes.ts";
 
 const vmUid = "vm";
 

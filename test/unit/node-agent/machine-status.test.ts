@@ -2,8 +2,12 @@ import { describe, expect, test } from "@jest/globals";
 import { findCondition } from "../../../src/api/condition.ts";
 import type { GuestStatus } from "../../../src/api/virtual-machine.ts";
 import { virtualMachines } from "../../../src/api/virtual-machine.ts";
-import type { Goal } from "../../../src/node-agent/lifecycle.ts";
-import { machineStatus, readinessSaid, type StepOutcome } from "../../../src/node-agent/machine-status.ts";
+import type { Goal } from "../../../src/node-agent/reconcilers/machine/lifecycle.ts";
+import {
+  machineStatus,
+  readinessSaid,
+  type StepOutcome,
+} from "../../../src/node-agent/reconcilers/machine/machine-status.ts";
 import type { Finding } from "../../../src/node-agent/probes/types.ts";
 import { alreadySaid } from "../../../src/node-agent/report.ts";
 import { machineWith } from "./machines.ts";

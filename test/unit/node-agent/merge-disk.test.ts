@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 
 import type { MergeOutcome as LiveOutcome } from "../../../src/node-agent/domains/types.ts";
-import { type MergeContext, mergeDisk } from "../../../src/node-agent/merge-disk.ts";
+import { type MergeContext, mergeDisk } from "../../../src/node-agent/reconcilers/storage/merge-disk.ts";
 import type { DiskRef, MergeOutcome } from "../../../src/node-agent/volumes/types.ts";
 
 const VM = "00000000-0000-4000-8000-000000000001";

@@ -1,8 +1,8 @@
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { describe, expect, test } from "@jest/globals";
-import { imageRoutes } from "../../../src/node-agent/image-routes.ts";
-import { createPeerImages } from "../../../src/node-agent/peer-images.ts";
+import { imageRoutes } from "../../../src/node-agent/reconcilers/storage/image-routes.ts";
+import { createPeerImages } from "../../../src/node-agent/reconcilers/storage/peer-images.ts";
 import { PeerProblemError } from "../../../src/node-agent/server/index.ts";
 import { type PeerClient, PeerRefusal } from "../../../src/pki/index.ts";
 

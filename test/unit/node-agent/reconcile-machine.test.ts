@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { findCondition, isTrue } from "../../../src/api/condition.ts";
 import { readinessProbe } from "../../../src/api/probe.ts";
 import type { RunStrategy } from "../../../src/api/virtual-machine.ts";
-import { reconcileMachine } from "../../../src/node-agent/reconcile-machine.ts";
+import { reconcileMachine } from "../../../src/node-agent/reconcilers/machine/reconcile-machine.ts";
 import { FakeNode, KilledError } from "../../fakes/node-host.ts";
 import { machineWith } from "./machines.ts";
 

@@ -1,7 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
 import type { RawObject } from "../../../src/kube/index.ts";
-import { createIsMoving } from "../../../src/node-agent/moving-machines.ts";
-import { judgeOrphan, type OrphanDecision, type OrphanFacts } from "../../../src/node-agent/remove-orphan.ts";
+import { createIsMoving } from "../../../src/node-agent/reconcilers/migration/moving-machines.ts";
+import {
+  judgeOrphan,
+  type OrphanDecision,
+  type OrphanFacts,
+} from "../../../src/node-agent/reconcilers/machine/remove-orphan.ts";
 
 const here = { nodeName: "node-1", unreadable: undefined, found: undefined, isMoving: false };
 

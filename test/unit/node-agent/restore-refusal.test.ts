@@ -9,8 +9,8 @@ import {
 } from "../../../src/api/virtual-machine-snapshot.ts";
 import type { VirtualMachine } from "../../../src/api/virtual-machine.ts";
 import { placed } from "../../../src/node-agent/desired.ts";
-import { refusalOf } from "../../../src/node-agent/restore-refusal.ts";
-import { restoreStatus, stageOf } from "../../../src/node-agent/restore-status.ts";
+import { refusalOf } from "../../../src/node-agent/reconcilers/storage/restore-refusal.ts";
+import { restoreStatus, stageOf } from "../../../src/node-agent/reconcilers/storage/restore-status.ts";
 import { machineWith } from "./machines.ts";
 
 const apiVersion = "vireo.dev/v1alpha1";

@@ -8,7 +8,7 @@ import {
   keepAliveIntervalMs,
   mayKeepAlive,
   type SelfFencingOptions,
-} from "../../../src/node-agent/self-fencing.ts";
+} from "../../../src/node-agent/reconcilers/hypervisor/self-fencing.ts";
 
 type Word = HypervisorStatus["selfFencing"];
 

@@ -6,7 +6,7 @@ import type {
 } from "../../../src/api/virtual-machine.ts";
 import type { RestorePowerState } from "../../../src/api/virtual-machine-restore.ts";
 import type { ObservedDomain } from "../../../src/node-agent/domains/types.ts";
-import { decide, type GuestRequest } from "../../../src/node-agent/lifecycle.ts";
+import { decide, type GuestRequest } from "../../../src/node-agent/reconcilers/machine/lifecycle.ts";
 import { machineWith } from "./machines.ts";
 
 /** Situations of a machine, as the tests of its lifecycle describe them. */

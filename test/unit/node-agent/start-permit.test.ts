@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { refusalOfStart, type StartFacts } from "../../../src/node-agent/start-permit.ts";
+import { refusalOfStart, type StartFacts } from "../../../src/node-agent/reconcilers/machine/start-permit.ts";
 import { machineWith } from "./machines.ts";
 
 const machineOn = (

@@ -3,7 +3,7 @@ import { expect, test } from "@jest/globals";
 import type { VirtualMachineMigration } from "../../../src/api/virtual-machine-migration.ts";
 import { systemClock } from "../../../src/kube/index.ts";
 import type { DomainStanding } from "../../../src/node-agent/migrations/index.ts";
-import { resumeStrandedGuests } from "../../../src/node-agent/stranded-guests.ts";
+import { resumeStrandedGuests } from "../../../src/node-agent/reconcilers/migration/stranded-guests.ts";
 import { migrationWith } from "../controllers/disk-objects.ts";
 
 const { signal } = new AbortController();

@@ -1,6 +1,9 @@
 import { expect, test } from "@jest/globals";
 import { silentLogger } from "../../../src/kube/index.ts";
-import { endStrangersFirst, type StrangerOptions } from "../../../src/node-agent/strangers.ts";
+import {
+  endStrangersFirst,
+  type StrangerOptions,
+} from "../../../src/node-agent/reconcilers/machine/strangers.ts";
 
 /** A node with the machine "own", whose libvirt has guests of others as well. */
 const nodeWith = (guests: readonly string[], synced: Promise<void>): StrangerOptions =>

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import type { OwnObjects } from "../../../src/node-agent/own-objects.ts";
-import { suspectsOf } from "../../../src/node-agent/reconcile-disk.ts";
+import { suspectsOf } from "../../../src/node-agent/reconcilers/storage/reconcile-disk.ts";
 import type { FoundDisk } from "../../../src/node-agent/volumes/types.ts";
 
 type Kind = keyof OwnObjects;

@@ -2,9 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
 
 import { type FloatingIp, floatingIps, floatingLeaseName } from "../../../../src/api/floating-ip.ts";
 import { createKubeClient, type KubeClient, leases, silentLogger } from "../../../../src/kube/index.ts";
-import { createFloatingAgent } from "../../../../src/node-agent/floating-agent.ts";
-import type { WithdrawReason } from "../../../../src/node-agent/floating-claims.ts";
-import { createFloatingObjects } from "../../../../src/node-agent/floating-objects.ts";
+import { createFloatingAgent } from "../../../../src/node-agent/reconcilers/floating/floating-agent.ts";
+import type { WithdrawReason } from "../../../../src/node-agent/reconcilers/floating/floating-claims.ts";
+import { createFloatingObjects } from "../../../../src/node-agent/reconcilers/floating/floating-objects.ts";
 import type { Floating } from "../../../../src/node-agent/floating/index.ts";
 import { FakeKubeApiServer } from "../../../fakes/kube-api-server.ts";
 import { waitFor } from "../../../testbed/wait.ts";

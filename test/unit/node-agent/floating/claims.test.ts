@@ -10,7 +10,7 @@ import {
   isInTime,
   validForSeconds,
   wantedTranslations,
-} from "../../../../src/node-agent/floating-claims.ts";
+} from "../../../../src/node-agent/reconcilers/floating/floating-claims.ts";
 
 const ADDRESS = "192.0.2.101";
 const target: FloatingTarget = {

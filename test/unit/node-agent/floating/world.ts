@@ -1,9 +1,12 @@
 import type { FloatingIp } from "../../../../src/api/floating-ip.ts";
 import { FLOATING_FENCED_AFTER_MS } from "../../../../src/api/floating-ip.ts";
 import { type KubeClient, type Lease, whenAborted } from "../../../../src/kube/index.ts";
-import { createFloatingAgent } from "../../../../src/node-agent/floating-agent.ts";
-import type { FloatingTarget } from "../../../../src/node-agent/floating-claims.ts";
-import { newestOf, type FloatingObjects } from "../../../../src/node-agent/floating-objects.ts";
+import { createFloatingAgent } from "../../../../src/node-agent/reconcilers/floating/floating-agent.ts";
+import type { FloatingTarget } from "../../../../src/node-agent/reconcilers/floating/floating-claims.ts";
+import {
+  newestOf,
+  type FloatingObjects,
+} from "../../../../src/node-agent/reconcilers/floating/floating-objects.ts";
 import type { Floating } from "../../../../src/node-agent/floating/index.ts";
 import { fenceLease } from "../../../../src/kube/fencing-lease.ts";
 import { ManualClock } from "../../../fakes/manual-clock.ts";

@@ -3,7 +3,7 @@ import type {
   MigrationPhase,
   VirtualMachineMigration,
 } from "../../../../src/api/virtual-machine-migration.ts";
-import { createMigrationHolds } from "../../../../src/node-agent/migration-holds.ts";
+import { createMigrationHolds } from "../../../../src/node-agent/reconcilers/migration/migration-holds.ts";
 
 const released = {
   type: "Released",

@@ -2,7 +2,7 @@ import { addressSlices, type AddressSlice, type MachineAddress } from "../../../
 import { networks, type Network } from "../../../../src/api/network.ts";
 import { securityGroups, type SecurityGroup } from "../../../../src/api/security-group.ts";
 import type { VirtualMachine } from "../../../../src/api/virtual-machine.ts";
-import type { NetworkFacts } from "../../../../src/node-agent/cluster-network.ts";
+import type { NetworkFacts } from "../../../../src/node-agent/reconcilers/network/cluster-network.ts";
 import { placed } from "../../../../src/node-agent/desired.ts";
 import { machineWith } from "../machines.ts";
 

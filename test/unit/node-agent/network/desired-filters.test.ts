@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { desiredFilters } from "../../../../src/node-agent/desired-filters.ts";
+import { desiredFilters } from "../../../../src/node-agent/reconcilers/network/desired-filters.ts";
 import { entry, factsWith, group, machine, network, nodes, slice, uidOf } from "./cluster.ts";
 
 const blue = network("blue", 1, { cidr: "10.0.0.0/24" });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { desiredRoutes } from "../../../../src/node-agent/desired-routes.ts";
+import { desiredRoutes } from "../../../../src/node-agent/reconcilers/network/desired-routes.ts";
 import { entry, factsWith, machine, network, nodes, slice } from "./cluster.ts";
 
 const blue = network("blue", 1, { cidr: "10.0.0.0/24" });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { hypervisors } from "../../../../src/api/hypervisor.ts";
-import { createEnforcedGroups } from "../../../../src/node-agent/enforced-groups.ts";
-import { chooseTunnelAddress } from "../../../../src/node-agent/tunnel-address.ts";
+import { createEnforcedGroups } from "../../../../src/node-agent/reconcilers/network/enforced-groups.ts";
+import { chooseTunnelAddress } from "../../../../src/node-agent/reconcilers/network/tunnel-address.ts";
 import { group } from "./cluster.ts";
 
 describe("the address that other nodes send guests' packets to", () => {
