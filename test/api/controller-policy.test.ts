@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
 import { addressSlices } from "../../src/api/address-slice.ts";
+import { SYSTEM_NAMESPACE } from "../../src/api/hypervisor.ts";
 import { keyPairs } from "../../src/api/key-pair.ts";
 import { DEFAULT_GROUP, securityGroups } from "../../src/api/security-group.ts";
 import { GUEST_FINALIZER, virtualMachines } from "../../src/api/virtual-machine.ts";
+import { FENCED } from "../../src/kube/index.ts";
 import { type ApiClient, MERGE_PATCH, refusalOf, type Reply } from "./support/api-client.ts";
 import { create, startTestCluster, type TestCluster } from "./support/cluster.ts";
 import { type JsonObject, mergePatch, validManifest } from "./support/manifests.ts";
@@ -75,6 +77,48 @@ describe("the controller, whatever rights it is given,", () => {
   test("holds a machine by its finalizer", async () => {
     const reply = await patchMachine({ metadata: { finalizers: [GUEST_FINALIZER] } });
     expect(virtualMachines.parse(reply.body).metadata.finalizers).toEqual([GUEST_FINALIZER]);
+  });
+
+  describe("when a node is silent,", () => {
+    const leasePath = `/apis/coordination.k8s.io/v1/namespaces/${SYSTEM_NAMESPACE}/leases`;
+    const patchLease = (spec: JsonObject): Promise<Reply> =>
+      controller.call({
+        method: "PATCH",
+        path: `${leasePath}/silent`,
+        contentType: MERGE_PATCH,
+        body: { spec },
+      });
+
+    beforeAll(async () => {
+      await cluster.administrator.call({
+        method: "POST",
+        path: leasePath,
+        body: {
+          apiVersion: "coordination.k8s.io/v1",
+          kind: "Lease",
+          metadata: { name: "silent" },
+          spec: { holderIdentity: "silent", renewTime: "2026-01-01T00:00:00.000000Z" },
+        },
+      });
+      await untilRefused("a renewal by the controller", () => patchLease({ holderIdentity: "silent" }));
+    });
+
+    afterAll(() => cluster.administrator.call({ method: "DELETE", path: `${leasePath}/silent` }));
+
+    test.each<[string, JsonObject]>([
+      ["may not renew its heartbeat", { renewTime: "2026-01-01T00:00:10.000000Z" }],
+      [
+        "may not renew it while it takes it",
+        { holderIdentity: FENCED, renewTime: "2026-01-01T00:00:10.000000Z" },
+      ],
+      ["may not take it for anybody else", { holderIdentity: "other" }],
+    ])("it %s", async (_, spec) => {
+      expect(refusalOf(await patchLease(spec))?.message).toContain("without renewing them");
+    });
+
+    test("it may take its heartbeat", async () => {
+      expect(refusalOf(await patchLease({ holderIdentity: FENCED }))).toBeUndefined();
+    });
   });
 
   const createGroup = (name: string): Promise<Reply> =>
