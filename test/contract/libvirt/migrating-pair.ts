@@ -23,6 +23,9 @@ export const SOURCE_FLAGS = TARGET_FLAGS | CHANGE_PROTECTION;
 /** With a limit of 1 MiB per second, copying the disk takes longer than a test needs to step in. */
 const DISK_MIB = 5;
 
+/** How long `reset` may take, in ms. */
+export const RESET_MS = 120_000;
+
 const NO_COOKIE: MigrateCookie = Buffer.alloc(0);
 
 export interface Way {
@@ -112,13 +115,19 @@ export class MigratingPair {
     await Promise.all(this.#opened.splice(0).map((connection) => connection.close()));
     for (const connection of [this.atSource, this.atTarget]) {
       // libvirt is at work on the connections' end, and guests end by themselves meanwhile.
-      await waitFor("nothing is left", async () => {
-        for (const each of await connection.listDomains()) {
-          if (each.id !== -1) await connection.destroyDomain(each);
-          if ((await connection.lookupDomain(each.uuid)) !== undefined) await connection.undefineDomain(each);
-        }
-        return (await connection.listDomains()).length === 0;
-      });
+      await waitFor(
+        "nothing is left",
+        async () => {
+          for (const each of await connection.listDomains()) {
+            if (each.id !== -1) await connection.destroyDomain(each);
+            if ((await connection.lookupDomain(each.uuid)) !== undefined)
+              await connection.undefineDomain(each);
+          }
+          return (await connection.listDomains()).length === 0;
+        },
+        // A libvirtd that was started again lets nobody at a guest that QEMU is slow to tell of, for 30 s each time.
+        { timeoutMs: RESET_MS },
+      );
     }
   }
 

@@ -11,7 +11,7 @@ import {
 } from "../../../src/libvirt/index.ts";
 import { waitFor } from "../../testbed/wait.ts";
 import { realLibvirtd } from "./daemons.ts";
-import { MigratingPair, type Migration } from "./migrating-pair.ts";
+import { MigratingPair, RESET_MS, type Migration } from "./migrating-pair.ts";
 import { startSocketRelay } from "./socket-relay.ts";
 
 /**
@@ -33,7 +33,7 @@ beforeEach(async () => {
   migration = await pair.startGuest();
   await migration.prepare();
 });
-afterEach(() => pair.reset());
+afterEach(() => pair.reset(), RESET_MS);
 
 /** Begins to move the guest slowly; resolves when data is on its way. */
 const performing = async (

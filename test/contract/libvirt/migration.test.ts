@@ -9,7 +9,7 @@ import {
 } from "../../../src/libvirt/index.ts";
 import { waitFor } from "../../testbed/wait.ts";
 import { daemonKinds } from "./daemons.ts";
-import { MigratingPair, SOURCE_FLAGS, type Migration } from "./migrating-pair.ts";
+import { MigratingPair, RESET_MS, SOURCE_FLAGS, type Migration } from "./migrating-pair.ts";
 
 const PAUSED_FOR_MIGRATION = { state: DomainState.PAUSED, reason: DomainPausedReason.MIGRATION };
 
@@ -24,7 +24,7 @@ describe.each(daemonKinds)("$name", (kind) => {
   beforeEach(async () => {
     migration = await pair.startGuest();
   });
-  afterEach(() => pair.reset());
+  afterEach(() => pair.reset(), RESET_MS);
 
   test("a migration goes through its five phases, each on its own daemon", async () => {
     const { domain } = migration;

@@ -15,7 +15,14 @@ import {
   kernelFailureIn,
 } from "./guest-writer.ts";
 import { guestProcess, kill } from "./kills.ts";
-import { MACHINE, type Outcome, perform, removeSnapshots, untilSettled } from "./operations.ts";
+import {
+  MACHINE,
+  type Outcome,
+  perform,
+  removeSnapshots,
+  untilSettled,
+  untilStartedAgain,
+} from "./operations.ts";
 import { acknowledge, type Contents, finish, issue, NOTHING_WRITTEN, resolve, restore } from "./oracle.ts";
 import { createPlan, type Operation, ROOT_SLOTS, type Step, type World } from "./plan.ts";
 import { afterwards } from "./world.ts";
@@ -176,6 +183,7 @@ class Run implements DataRun {
     const { operation, guestKilled } = done;
     const previousBoot = this.#bootId;
     const back = await this.#apply(done);
+    if (guestKilled) await this.#untilOn();
     await untilSettled(this.#options.stage, this.#world.volumes);
     const kernelFailed = await this.#meetGuest(operation.kind === "migrate");
     const isRestore = operation.kind === "restore";
@@ -232,6 +240,7 @@ class Run implements DataRun {
     if (bootId === undefined) {
       this.#contents = acknowledge(this.#contents, acknowledgedIn(await this.#console()));
       await this.#guest.crash();
+      await this.#untilOn();
       await this.#meetGuest();
       return true;
     }
@@ -271,6 +280,13 @@ class Run implements DataRun {
       readFile(join(node.stateDirectory, "consoles", `${this.#guest.vmUid}.log`), "utf8").catch(() => ""),
     );
     return (await Promise.all(logs)).join("\n");
+  }
+
+  #untilOn(): Promise<void> {
+    const { stage } = this.#options;
+    const isOn = (): boolean =>
+      stage.testbed.nodes.some((node) => guestProcess(node, this.#guest.vmUid) !== undefined);
+    return untilStartedAgain(stage, isOn);
   }
 
   async #expectOneProcess(): Promise<void> {

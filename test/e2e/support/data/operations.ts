@@ -89,6 +89,33 @@ export const removeSnapshots = async (stage: Stage, ...names: readonly string[])
   }
 };
 
+/** Asks for a restart, as kubectl vireo does. */
+const askForRestart = ({ testbed }: Stage): Promise<string> => {
+  const path = `/apis/subresources.vireo.dev/v1alpha1/namespaces/${NAMESPACE}/virtualmachines/${MACHINE}/restart`;
+  return testbed.kubectl(["create", "--raw", path, "-f", "-"], { stdin: "{}" });
+};
+
+/**
+ * Waits until a guest that was killed runs again. One that ends again and again
+ * is started later each time, up to five minutes; its owner need not wait so long.
+ */
+export const untilStartedAgain = async (stage: Stage, isOn: () => boolean): Promise<void> => {
+  let hasAsked = false;
+  await waitFor(
+    "the guest to be started again",
+    async () => {
+      if (isOn()) return true;
+      const ready = conditionOf(await stage.machine(MACHINE), "Ready");
+      if (ready?.reason === "CrashLoopBackOff" && !hasAsked) {
+        hasAsked = true;
+        await askForRestart(stage);
+      }
+      throw new Error(`${ready?.reason}: ${ready?.message}`);
+    },
+    PATIENCE,
+  );
+};
+
 /** Waits until the machine is as declared: it runs, with these volumes, which have these sizes. */
 export const untilSettled = async (
   stage: Stage,
