@@ -157,6 +157,14 @@ export class Machine {
     return inPool(ref.kind === "root" ? "disks" : "volumes", ref.uid, `${name}.qcow2`);
   }
 
+  /**
+   * QEMU was killed before it wrote out what it held of a job. The files show the
+   * content again once an agent has put them back, which all do before they read.
+   */
+  #isToBePutBack({ pending }: DiskRecord): boolean {
+    return !this.isRunning && pending?.kind === "merge" && pending.how !== "rebase";
+  }
+
   /** What differs between the disks and snapshots as they are and as they are to be. */
   differences(): readonly string[] {
     const wrong: string[] = [];
@@ -168,6 +176,7 @@ export class Machine {
     };
     for (const ref of disks) {
       const record = this.record(ref);
+      if (this.#isToBePutBack(record)) continue;
       compare(`disk ${ref.kind}`, this.layerPath(ref, record.head ?? ""), this.expectedOf(ref));
       const open = this.heads.get(ref.uid);
       if (open !== undefined && open !== this.layerPath(ref, record.head ?? ""))
@@ -184,8 +193,12 @@ export class Machine {
     return wrong;
   }
 
-  /** A block job. It may be cut short after some clusters, as when QEMU ends. */
+  /**
+   * A block job. It may be cut short after some clusters, as when QEMU ends. One
+   * whose end nobody has heard of is asked for again: there is nothing left to do.
+   */
   blockJob(ref: DiskRef, merge: LiveMerge, clustersLeft = Number.POSITIVE_INFINITY): void {
+    if (this.#hasMerged(ref, merge)) return;
     const into = merge.kind === "pull" ? merge.diskPath : merge.basePath;
     const seen = this.host.content(merge.kind === "pull" ? merge.diskPath : merge.topPath);
     const target = this.host.qcow2(into);
@@ -200,11 +213,25 @@ export class Machine {
     else this.host.qcow2(this.#above(ref, merge.topPath)).backing = merge.basePath;
   }
 
+  /** The files that the guest has open, from the head down. */
+  #chain(ref: DiskRef): readonly string[] {
+    const chain: string[] = [];
+    for (let next = this.heads.get(ref.uid); next !== undefined; next = this.host.qcow2(next).backing)
+      chain.push(next);
+    return chain;
+  }
+
+  #hasMerged(ref: DiskRef, merge: LiveMerge): boolean {
+    const chain = this.#chain(ref);
+    if (merge.kind === "pull") return this.host.qcow2(merge.diskPath).backing === merge.basePath;
+    return chain.includes(merge.basePath) && !chain.includes(merge.topPath);
+  }
+
   /** The file of the running chain that stands on this one. */
   #above(ref: DiskRef, path: string): string {
-    for (let next = this.heads.get(ref.uid); next !== undefined; next = this.host.qcow2(next).backing)
-      if (this.host.qcow2(next).backing === path) return next;
-    throw new Error(`nothing of the running chain stands on ${path}`);
+    const above = this.#chain(ref).find((file) => this.host.qcow2(file).backing === path);
+    if (above === undefined) throw new Error(`nothing of the running chain stands on ${path}`);
+    return above;
   }
 
   /** Advances until something else than background work has to be done. */
