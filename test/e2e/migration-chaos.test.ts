@@ -35,7 +35,7 @@ const KERNEL_FAILURE = /Kernel panic|BUG: |Bad page state|list_add corruption|ge
 
 const PATIENCE_MS = 300_000;
 const ROUND_MS = 120_000;
-/** Sometimes later than that: when it is over, or nearly. */
+/** At once, which alone hits Switching; or later than that: when it is over, or nearly. */
 const MOMENTS: readonly MigrationPhase[] = ["Preparing", "Copying", "Switching", "Succeeded"];
 const MAX_DELAY_MS = 1_200;
 
@@ -92,7 +92,7 @@ const round = async (victim: Victim, choices: Choices): Promise<void> => {
   const source = guest.node.name;
   const target = source === "node-1" ? "node-2" : "node-1";
   const moment = choices.oneOf(MOMENTS);
-  const delayMs = choices.integer(MAX_DELAY_MS);
+  const delayMs = choices.integer(2) === 0 ? 0 : choices.integer(MAX_DELAY_MS);
   // Sometimes there is more time in which the guest is copied.
   const spec = choices.integer(2) === 0 ? {} : { bandwidthMiBps: 32 };
   say(`${name}: ${victim}, ${delayMs} ms after ${moment}, ${JSON.stringify(spec)}`);

@@ -1,4 +1,5 @@
 import type { VirtualMachineMigration } from "../../../api/virtual-machine-migration.ts";
+import { isConflict } from "../../../kube/index.ts";
 import { desiredDomain, desiredLink } from "../../desired.ts";
 import {
   type MigrationContext,
@@ -13,6 +14,9 @@ import { PeerProblemError } from "../../server/index.ts";
 
 const conflict = (message: string): PeerProblemError => new PeerProblemError(409, "Conflict", message);
 
+const isCopying = ({ metadata, status }: VirtualMachineMigration): boolean =>
+  status?.phase === "Copying" && metadata.deletionTimestamp === undefined;
+
 /** As the API server has it: the source may have changed the phase a moment ago. */
 const requireCopying = async (
   migration: VirtualMachineMigration,
@@ -20,7 +24,7 @@ const requireCopying = async (
   options: MigrationOptions,
 ): Promise<VirtualMachineMigration> => {
   const newest = await migrations.read(migration, options);
-  if (newest?.status?.phase === "Copying" && newest.metadata.deletionTimestamp === undefined) return newest;
+  if (newest !== undefined && isCopying(newest)) return newest;
   throw conflict(`the migration is ${newest?.status?.phase ?? "gone"}, not Copying`);
 };
 
@@ -63,9 +67,35 @@ export const arriveAsAsked = async (
   return session.prepare(cookie, options);
 };
 
+const SWITCHING = {
+  phase: "Switching",
+  said: { reason: "Switching", message: "The guest is let go on at its new node." },
+} as const;
+
+/**
+ * The guest stands still meanwhile, so that the API server is asked only when the
+ * migration is not as this process knows it: the source says how far it is now and then.
+ */
+const switchOver = async (
+  migration: VirtualMachineMigration,
+  context: MigrationContext,
+  options: MigrationOptions,
+): Promise<void> => {
+  for (let known = migration; ; known = await requireCopying(migration, context, options)) {
+    if (!isCopying(known)) continue;
+    try {
+      await context.migrations.swap(known, SWITCHING, options);
+      return;
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+    }
+  }
+};
+
 /**
  * From the moment that the phase is Switching the source lets its guest be, and
- * this node alone decides. What comes of it, the next pass reads from libvirt.
+ * this node alone decides. What comes of it, the next pass reads from libvirt,
+ * which also leads the ways here where that was not possible at once.
  */
 export const finishAsAsked = async (
   migration: VirtualMachineMigration,
@@ -76,20 +106,14 @@ export const finishAsAsked = async (
   const { uid } = migration.metadata;
   const session = context.room.incoming(uid);
   if (session === undefined) throw conflict("nothing was prepared before");
-  const copying = await requireCopying(migration, context, options);
-  const target = await requireMachine(migration, context, options);
+  const reading = requireMachine(migration, context, options).catch(() => undefined);
   try {
-    await context.migrations.swap(
-      copying,
-      {
-        phase: "Switching",
-        said: { reason: "Switching", message: "The guest is let go on at its new node." },
-      },
-      options,
-    );
+    await switchOver(migration, context, options);
     // Not given up with the request: the phase says that it happens.
     const answer = await session.finish(cookie);
-    await context.steps.links.ensure(desiredLink(target), { signal: new AbortController().signal });
+    const target = await reading;
+    if (target !== undefined)
+      await context.steps.links.ensure(desiredLink(target), { signal: new AbortController().signal });
     return answer;
   } finally {
     await context.room.forget(uid);

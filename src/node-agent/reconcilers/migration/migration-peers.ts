@@ -91,8 +91,12 @@ export const createMigrationPeers = ({ peers, endpointOf }: MigrationPeersOption
       },
     }),
     target: (nodeName, uid) => {
+      // The guest stands still while it is finished: by then it is known where to ask.
+      let known: PeerAddress | undefined;
+      const address = async (options: Options): Promise<PeerAddress> =>
+        (known ??= await addressOf(nodeName, options));
       const post = async (step: string, body: string, { signal }: Options, idleTimeoutMs?: number) =>
-        peers.request(await addressOf(nodeName, { signal }), {
+        peers.request(await address({ signal }), {
           method: "POST",
           path: migrationPath(uid, step),
           body,
@@ -114,7 +118,7 @@ export const createMigrationPeers = ({ peers, endpointOf }: MigrationPeersOption
         prepare: (cookie, options) => exchange("prepare", cookie, options),
         finish: (cookie, options) => exchange("finish", cookie, options),
         open: async (channel, { signal }) =>
-          peers.upgrade(await addressOf(nodeName, { signal }), { path: migrationPath(uid, channel), signal }),
+          peers.upgrade(await address({ signal }), { path: migrationPath(uid, channel), signal }),
       };
     },
   };
