@@ -119,10 +119,14 @@ describe("a snapshot of a running guest", () => {
       expect(status).toMatchObject({ memory: true, memoryBytes: expect.any(Number) });
       await guest.run("rm /tmp/only-in-memory");
       await disk.write(8);
+      await stage.apply(manifests.volume("data", { size: "96Mi" }));
+      await waitFor("the larger volume", async () => (await disk.sizeMiB()) === 96);
       await restore("to-memory", "memory");
       await settled("Running");
       expect(await guest.run("cat /tmp/only-in-memory /root/word")).toBe("remembered\nafter\n");
       expect(await disk.read(8)).toBe(after);
+      // The volume is still to be so large, whatever the guest remembers.
+      await waitFor("the larger volume", async () => (await disk.sizeMiB()) === 96);
       expect(await guest.boots()).toHaveLength(boots);
     },
     BOOT_MS,

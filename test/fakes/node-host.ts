@@ -166,6 +166,7 @@ export class FakeNode {
           const disk = this.volumes.disks.get(uid);
           if (disk !== undefined) disk.sizeMiB = sizeMiB;
         }),
+      announceSizes: () => this.#effect(() => {}),
       setVcpus: (vmUid, count) =>
         this.#effect(() => {
           this.#change(vmUid, (has) => ({ ...has, vcpus: { ...has.vcpus, current: count } }));

@@ -78,5 +78,13 @@ export const createLiveDevices = (context: LiveContext): LiveDevices => {
       const { capacityBytes } = await libvirt.blockInfo(guest.ref, target, options);
       if (capacityBytes < wantedBytes) await libvirt.blockResize(guest.ref, target, wantedBytes, options);
     },
+    announceSizes: async (vmUid, options) => {
+      const { ref, hardware } = await running(vmUid, options);
+      for (const { target } of hardware.disks.filter(({ kind }) => kind === "disk")) {
+        const { capacityBytes } = await libvirt.blockInfo(ref, target, options);
+        // QEMU tells the guest of every resize, also of one that changes nothing.
+        await libvirt.blockResize(ref, target, capacityBytes, options);
+      }
+    },
   };
 };

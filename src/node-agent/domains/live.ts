@@ -43,6 +43,11 @@ export interface LiveDevices {
     disk: { readonly uid: string; readonly sizeMiB: number },
     options: Options,
   ): Promise<void>;
+  /**
+   * Tells the guest how large its disks are. One that goes on from a memory file
+   * takes them to be as large as they were when it was saved. May be repeated.
+   */
+  announceSizes(vmUid: string, options: Options): Promise<void>;
 }
 
 /** vCPUs, memory and pause of a running guest. */

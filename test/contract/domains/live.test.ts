@@ -210,6 +210,8 @@ describe("a running guest", () => {
       await guestSees("that it has grown", size, String(40 * 2048));
       await grow(8);
       expect(await shell.run(size)).toBe(String(40 * 2048));
+      for (let i = 0; i < 2; i += 1) await host.live.announceSizes(want.vmUid, { signal });
+      expect(await shell.run(size)).toBe(String(40 * 2048));
       await host.live.detach(want.vmUid, { kind: "disk", uid: volume.uid }, { signal });
       await whenGone(volume.uid);
     },

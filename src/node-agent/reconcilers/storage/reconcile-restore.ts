@@ -4,7 +4,7 @@ import type { VirtualMachineSnapshot } from "../../../api/virtual-machine-snapsh
 import { done, type EventRecorder, type ReconcileResult, requeueAfter } from "../../../kube/index.ts";
 import { desiredDomain, type PlacedMachine, placed } from "../../desired.ts";
 import type { DiskUsers } from "./disk-users.ts";
-import type { Domains, LiveDomains } from "../../domains/index.ts";
+import { type Domains, GuestOffError, type LiveDomains } from "../../domains/index.ts";
 import { isOn } from "../machine/guest-record.ts";
 import type { LifecycleMetrics } from "../../lifecycle-metrics.ts";
 import type { ObjectView } from "../../object-view.ts";
@@ -35,7 +35,7 @@ export interface RestoreContext {
   readonly volumes: Pick<Volumes, "disks" | "restores" | "snapshots" | "merges">;
   readonly users: DiskUsers;
   readonly domains: Pick<Domains, "observe" | "start" | "restore" | "destroy">;
-  readonly live: Pick<LiveDomains, "suspend" | "cancelMerge">;
+  readonly live: Pick<LiveDomains, "announceSizes" | "suspend" | "cancelMerge">;
   /** For the guest's disks, seed and network. */
   readonly steps: StepContext;
   /** Asks for a pass over the machine. */
@@ -205,6 +205,7 @@ const resume = async (work: Work, context: RestoreContext, options: Options): Pr
     const problem = await startGuest(work, context, options);
     if (problem !== undefined) return problem;
   }
+  await announceSizes(work, context, options);
   if (powerState === "Running") return finish(work, context, options);
   await context.live.suspend(vmUid, options);
   // Otherwise the machine's next pass would not know that the guest is to stay paused.
@@ -219,12 +220,30 @@ const resume = async (work: Work, context: RestoreContext, options: Options): Pr
   };
 };
 
+/** Where the snapshot has the guest's memory, if it has it. */
+const memoryOf = (
+  { snapshot, refs }: Work,
+  { volumes }: RestoreContext,
+  options: Options,
+): Promise<string | undefined> => volumes.snapshots.memoryPath(snapshot.metadata.uid, refs, options);
+
+/** Disks that have grown since the snapshot was taken have grown again by now, which the guest's memory does not know. */
+const announceSizes = async (work: Work, context: RestoreContext, options: Options): Promise<void> => {
+  if ((await memoryOf(work, context, options)) === undefined) return;
+  try {
+    await context.live.announceSizes(work.vmUid, options);
+  } catch (error) {
+    // A guest that has ended by itself boots next, and looks for itself.
+    if (!(error instanceof GuestOffError)) throw error;
+  }
+};
+
 const startGuest = async (
   work: Work,
   context: RestoreContext,
   options: Options,
 ): Promise<Pass | undefined> => {
-  const { restore, snapshot, target, refs } = work;
+  const { restore, target } = work;
   try {
     const prepared = await prepareGuest(target, context.steps, options);
     if (prepared.kind !== "ready") {
@@ -234,7 +253,7 @@ const startGuest = async (
         : { result: { kind: "working", stage: "Restoring", message }, next: requeueAfter(WAIT_MS) };
     }
     const want = desiredDomain(target, prepared.parts);
-    const path = await context.volumes.snapshots.memoryPath(snapshot.metadata.uid, refs, options);
+    const path = await memoryOf(work, context, options);
     const paused = restore.spec.powerState === "Paused";
     await context.steps.confirmStart(target.machine, options);
     await (path === undefined
