@@ -1,7 +1,8 @@
+import { join } from "node:path";
 import { baseFile, headerOf, layerAsFile } from "./chains.ts";
 import { DiskBusyError } from "./failure.ts";
 import { childrenOf, layerNamed, pathDown } from "./layers.ts";
-import type { DiskRecord, PendingMerge } from "./record.ts";
+import { type DiskRecord, memoryFile, type PendingMerge } from "./record.ts";
 import type { Room } from "./room.ts";
 import { freezeCommitted, mergeAbandoned, mergeDone } from "./transitions.ts";
 import type { DiskRef } from "./types.ts";
@@ -149,6 +150,15 @@ export const settleWhileOff = async (
   return settled.pending?.kind === "snapshot" ? await commitFreeze(room, ref, settled, signal) : settled;
 };
 
+/** What libvirt writes at the beginning of a memory file when it is whole, in place of "LibvirtQemudPart": src/qemu/qemu_saveimage.h. */
+const WHOLE_MEMORY = "LibvirtQemudSave";
+
+/** A guest that ends while its memory is being saved leaves some of it, or nothing. */
+const isMemoryWhole = async ({ files, directories }: Room, ref: DiskRef, snapshotUid: string) => {
+  await using file = await files.openForReading(join(directories.of(ref), memoryFile(snapshotUid)));
+  return file !== undefined && (await file.read(0, WHOLE_MEMORY.length)).toString("latin1") === WHOLE_MEMORY;
+};
+
 /** The new layer becomes the head; one that a killed agent had not made yet is made. */
 export const commitFreeze = async (
   room: Room,
@@ -159,7 +169,8 @@ export const commitFreeze = async (
   const { pending, head } = record;
   if (pending?.kind !== "snapshot" || head === undefined) return record;
   await ensureOverlay(room, ref, { name: pending.newHead, on: head, sizeLike: head }, signal);
-  return room.directories.write(ref, freezeCommitted(record));
+  const isWhole = pending.hasMemory && (await isMemoryWhole(room, ref, pending.uid));
+  return room.directories.write(ref, freezeCommitted(record, isWhole));
 };
 
 /** An empty layer on another one, as large as a third, unless there is one already. */

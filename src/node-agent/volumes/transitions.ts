@@ -24,13 +24,18 @@ export const freezeBegun = (record: DiskRecord, uid: string, hasMemory: boolean)
   pending: { kind: "snapshot", uid, newHead: freeLayerName(record, uid), hasMemory },
 });
 
-/** The former head is frozen from now on. */
-export const freezeCommitted = (record: DiskRecord): DiskRecord => {
+/**
+ * The former head is frozen from now on.
+ * @param isMemoryWhole whether the memory that was to be kept was written to its end
+ */
+export const freezeCommitted = (record: DiskRecord, isMemoryWhole: boolean): DiskRecord => {
   const { pending, head } = record;
   if (pending?.kind !== "snapshot" || head === undefined) return record;
-  const { uid, newHead, hasMemory } = pending;
+  const { uid, newHead } = pending;
+  const hasMemory = pending.hasMemory && isMemoryWhole;
+  const torn = pending.hasMemory && !isMemoryWhole ? [memoryFile(uid)] : [];
   return {
-    ...withoutPending(record),
+    ...doom(withoutPending(record), ...torn),
     layers: [...record.layers, { name: newHead, parent: head }],
     head: newHead,
     snapshots: [...record.snapshots, { uid, layer: head, hasMemory }],

@@ -106,7 +106,7 @@ describe("a snapshot of a machine that is off", () => {
     const snapshotUid = randomUUID();
     const { memoryPath } = await volumes.snapshots.prepare({ snapshotUid, disks, withMemory: true }, options);
     expect(memoryPath).toBe(join(storage.local, "disks", root.uid, "memory", snapshotUid));
-    writeFileSync(memoryPath ?? "", "memory".repeat(1000));
+    writeFileSync(memoryPath ?? "", "LibvirtQemudSave".padEnd(6000, "memory"));
     await volumes.snapshots.commit(snapshotUid, disks, options);
     expect(await volumes.snapshots.memoryPath(snapshotUid, disks, options)).toBe(memoryPath);
     expect((await volumes.disks.list(options))[0]?.snapshots[0]?.memoryBytes).toBeGreaterThan(5999);
@@ -114,6 +114,22 @@ describe("a snapshot of a machine that is off", () => {
     await clean();
     expect(existsSync(memoryPath ?? "")).toBe(false);
     expect(await volumes.snapshots.memoryPath(snapshotUid, disks, options)).toBeUndefined();
+  });
+
+  test.each([
+    ["of which libvirt has written some", "LibvirtQemudPart".padEnd(6000, "memory")],
+    ["of which there is nothing yet", undefined],
+  ])("is without the memory %s when the guest ends", async (_, content) => {
+    const snapshotUid = randomUUID();
+    const { memoryPath = "" } = await volumes.snapshots.prepare(
+      { snapshotUid, disks, withMemory: true },
+      options,
+    );
+    if (content !== undefined) writeFileSync(memoryPath, content);
+    await volumes.snapshots.commit(snapshotUid, disks, options);
+    expect(await volumes.snapshots.memoryPath(snapshotUid, disks, options)).toBeUndefined();
+    await clean();
+    expect(existsSync(memoryPath)).toBe(false);
   });
 
   test("is refused while another one, or a restore, is under way", async () => {

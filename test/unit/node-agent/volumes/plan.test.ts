@@ -183,7 +183,7 @@ const happen = (model: Model, event: Event, number: number, isRunning: boolean):
   if (event.kind === "snapshot")
     return {
       ...model,
-      record: transitions.freezeCommitted(transitions.freezeBegun(model.record, uid, false)),
+      record: transitions.freezeCommitted(transitions.freezeBegun(model.record, uid, false), false),
       written: new Map(model.written).set(uid, new Map()),
       snapshots: new Map(model.snapshots).set(uid, model.disk),
     };
