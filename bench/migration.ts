@@ -65,6 +65,10 @@ const moveByVireo = async (stage: Stage, name: string): Promise<MigrationCost["v
       await stage.until(virtualMachines, name, (machine) => {
         return isReady(machine) && machine.status?.nodeName === migration?.status?.targetNode;
       });
+      // Until the node that it has left is tidy, the next one would wait for its turn.
+      await stage.until(virtualMachineMigrations, metadata.name, (object) => {
+        return (object.metadata.finalizers ?? []).length === 0;
+      });
     }
   } finally {
     await watch.close();

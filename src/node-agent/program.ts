@@ -341,6 +341,7 @@ const tasksOf = (parts: Parts, signal: AbortSignal) => {
     ...moves,
     nodeName,
     room: host.rooms.migrations,
+    images: host.rooms.images,
     agent,
     now,
   });

@@ -13,6 +13,7 @@ import {
 } from "../../../kube/index.ts";
 import type { Agent } from "../../agent.ts";
 import type { Arrivals } from "./arrivals.ts";
+import type { Disks } from "../../disks/index.ts";
 import { isTerminating, type MigrationContext } from "./migration-context.ts";
 import type { MigrationHolds } from "./migration-holds.ts";
 import type { MigrationStores, MigrationView } from "./migration-objects.ts";
@@ -34,6 +35,7 @@ export interface MigrationAgentOptions {
   readonly room: Migrations;
   readonly arrivals: Arrivals;
   readonly peers: MigrationPeers;
+  readonly images: Pick<Disks, "onImageChange">;
   readonly agent: Pick<Agent, "steps" | "lookAtMachine" | "holdMachine">;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -79,12 +81,19 @@ const contextOf = (
 const standingOf = (machine: VirtualMachine | undefined): string =>
   machine === undefined ? "elsewhere" : isTerminating(machine) ? "terminating" : "here";
 
-/** What is asked for beside changes of migrations: a machine that has come, gone or been deleted lets one end go on. */
+/**
+ * What is asked for beside changes of migrations: a machine that has come, gone or
+ * been deleted lets one end go on, and so do an image and a disk that are there.
+ */
 const alsoLook = (options: MigrationAgentOptions, lookAt: (migrationUid: string) => void) => {
-  const { stores, migrations, agent } = options;
+  const { stores, migrations, agent, images } = options;
   const lookAtAllOf = (machineUid: string | undefined): void => {
     for (const { metadata, status } of migrations.list())
       if (status?.machineUid === machineUid) lookAt(metadata.uid);
+  };
+  const lookAtPreparing = (): void => {
+    for (const { metadata, status } of migrations.list())
+      if (status?.phase === "Preparing") lookAt(metadata.uid);
   };
   const both: readonly MigrationStores[keyof MigrationStores][] = [stores.outgoing, stores.incoming];
   const stops = [
@@ -98,6 +107,8 @@ const alsoLook = (options: MigrationAgentOptions, lookAt: (migrationUid: string)
       for (const { metadata, status } of migrations.list())
         if (vmUid === "all" || status?.machineUid === vmUid) lookAt(metadata.uid);
     }),
+    images.onImageChange(lookAtPreparing),
+    agent.steps.volumes.onChange(lookAtPreparing),
   ];
   return () => stops.forEach((stop) => stop());
 };
