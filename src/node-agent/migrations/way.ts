@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { joinStreams } from "../../pki/index.ts";
 import type { Files } from "../host/files.ts";
 import { uidPath } from "../host/paths.ts";
 
@@ -50,13 +50,6 @@ export const makeWay = async (migrationUid: string, { stateDirectory, files }: W
 export const removeWay = (migrationUid: string, { stateDirectory, files }: WayOptions): Promise<void> =>
   files.remove(placeOf(stateDirectory, migrationUid));
 
-/** Joins two streams until both have ended or one breaks; then both are destroyed. */
-const carry = async (one: Duplex, other: Duplex): Promise<void> => {
-  await Promise.all([pipeline(one, other), pipeline(other, one)]).catch(() => {});
-  one.destroy();
-  other.destroy();
-};
-
 /** The source's sockets: whatever connects is carried to where `open` leads, until this is closed. */
 export interface Carriers extends AsyncDisposable {
   readonly way: Way;
@@ -83,7 +76,7 @@ export const openCarriers = async (
     const server = createServer({ allowHalfOpen: true }, (local) => {
       keep(local);
       open(channel).then(
-        (remote) => carry(local, keep(remote)),
+        (remote) => joinStreams(local, keep(remote)),
         () => local.destroy(),
       );
     });
