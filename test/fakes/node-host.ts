@@ -217,6 +217,8 @@ export class FakeNode {
   #switchOn(vmUid: string, powerState: "Running" | "Paused", hardware: ObservedHardware): void {
     if (this.failStart !== undefined) throw new Error(this.failStart);
     if (this.domains.get(vmUid)?.powerState === "Running") return;
+    const uids = hardware.disks.map(({ uid }) => uid);
+    if (this.volumes.isHalfSwitched(uids)) throw new Error("its disks show different moments");
     this.starts += 1;
     this.domains.set(vmUid, { vmUid, powerState, hardware });
   }

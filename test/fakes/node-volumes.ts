@@ -1,4 +1,5 @@
 import { DiskStateError, type Volumes } from "../../src/node-agent/volumes/index.ts";
+import { leadFirst } from "../../src/node-agent/volumes/lead.ts";
 import type {
   DiskChain,
   DiskRef,
@@ -43,6 +44,17 @@ export class FakeVolumes {
   /** What the guest writes of each disk. */
   headOf(uid: string): string {
     return `/${uid}/${this.disks.get(uid)?.layers.at(-1)}`;
+  }
+
+  /** Whether a restore has changed some of these over and others not: no guest may be started then. */
+  isHalfSwitched(uids: readonly string[]): boolean {
+    const states = new Set(uids.map((uid) => this.disks.get(uid)?.restore?.state));
+    return states.has("switched") && (states.has("prepared") || states.has("undoing"));
+  }
+
+  /** One disk after the other, the lead first, as the real room does it: a kill may come in between. */
+  async #each(disks: readonly DiskRef[], change: (disk: FakeDisk) => void): Promise<void> {
+    for (const ref of leadFirst(disks)) await this.#effect(() => change(this.#require(ref)));
   }
 
   #require({ uid }: DiskRef): FakeDisk {
@@ -131,34 +143,31 @@ export class FakeVolumes {
         })),
     },
     snapshots: {
-      prepare: ({ snapshotUid, disks, withMemory }) =>
-        this.#effect(() => {
-          const freezing = disks.map((ref) => {
-            const disk = this.#require(ref);
-            disk.freezing = snapshotUid;
-            return { ref, path: this.headOf(ref.uid), overlayPath: `/${ref.uid}/${snapshotUid}` };
-          });
-          return { disks: freezing, ...(withMemory ? { memoryPath: `/memory/${snapshotUid}` } : {}) };
-        }),
+      prepare: async ({ snapshotUid, disks, withMemory }) => {
+        await this.#each(disks, (disk) => void (disk.freezing = snapshotUid));
+        const freezing = disks.map((ref) => ({
+          ref,
+          path: this.headOf(ref.uid),
+          overlayPath: `/${ref.uid}/${snapshotUid}`,
+        }));
+        return { disks: freezing, ...(withMemory ? { memoryPath: `/memory/${snapshotUid}` } : {}) };
+      },
       commit: (snapshotUid, disks) =>
-        this.#effect(() => {
-          for (const ref of disks) {
-            const disk = this.#require(ref);
-            if (disk.snapshots.has(snapshotUid)) continue;
-            const layer = disk.layers.at(-1) ?? "";
-            const hasMemory = ref.kind === "root" && this.memories.has(snapshotUid);
-            disk.snapshots.set(snapshotUid, { layer, hasMemory });
-            disk.layers.push(snapshotUid);
-            disk.freezing = undefined;
-          }
+        this.#each(disks, (disk) => {
+          if (disk.snapshots.has(snapshotUid)) return;
+          const layer = disk.layers.at(-1) ?? "";
+          const hasMemory = disk.ref.kind === "root" && this.memories.has(snapshotUid);
+          if (disk.freezing !== snapshotUid) throw new DiskStateError(`${snapshotUid} has not been prepared`);
+          disk.snapshots.set(snapshotUid, { layer, hasMemory });
+          disk.layers.push(snapshotUid);
+          disk.freezing = undefined;
         }),
       undo: (_snapshotUid, disks) =>
-        this.#effect(() => {
-          for (const ref of disks) this.#require(ref).freezing = undefined;
-        }),
+        this.#each(disks.toReversed(), (disk) => void (disk.freezing = undefined)),
       find: async (snapshotUid, disks) => {
         const all = disks.map((ref) => this.#require(ref));
-        if (all.every(({ snapshots }) => snapshots.has(snapshotUid))) return "committed";
+        const taken = all.filter(({ snapshots }) => snapshots.has(snapshotUid));
+        if (taken.length > 0) return taken.length === all.length ? "committed" : "committing";
         return all.some(({ freezing }) => freezing === snapshotUid) ? "prepared" : "none";
       },
       memoryPath: async (snapshotUid) =>
@@ -171,37 +180,52 @@ export class FakeVolumes {
     },
     restores: {
       prepare: ({ restoreUid, snapshotUid, disks }) =>
-        this.#effect(() => {
-          for (const ref of disks) {
-            const disk = this.#require(ref);
-            const frozen = disk.snapshots.get(snapshotUid);
-            if (frozen === undefined) throw new DiskStateError(`there is no snapshot ${snapshotUid}`);
-            disk.restore ??= { uid: restoreUid, layer: frozen.layer, state: "prepared" };
-          }
+        this.#each(disks, (disk) => {
+          const frozen = disk.snapshots.get(snapshotUid);
+          if (frozen === undefined) throw new DiskStateError(`there is no snapshot ${snapshotUid}`);
+          disk.restore ??= { uid: restoreUid, layer: frozen.layer, state: "prepared" };
         }),
-      switch: (restoreUid, disks) =>
-        this.#effect(() => {
-          for (const { restore } of disks.map((ref) => this.#require(ref))) {
-            if (restore?.uid === restoreUid) restore.state = "switched";
-          }
-        }),
-      undo: (restoreUid, disks) =>
-        this.#effect(() => {
-          for (const disk of disks.map((ref) => this.#require(ref))) {
-            if (disk.restore?.uid === restoreUid) disk.restore = undefined;
-          }
-        }),
-      finish: (restoreUid, disks) =>
-        this.#effect(() => {
-          for (const disk of disks.map((ref) => this.#require(ref))) {
+      switch: async (restoreUid, disks) => {
+        if (disks.some((ref) => this.#require(ref).restore?.uid !== restoreUid))
+          throw new DiskStateError(`restore ${restoreUid} has not been prepared`);
+        await this.#each(disks, ({ restore }) => {
+          if (restore !== undefined) restore.state = "switched";
+        });
+      },
+      undo: async (restoreUid, disks) => {
+        const [lead, ...others] = leadFirst(disks);
+        if (lead === undefined) return;
+        const isIts = (disk: FakeDisk): boolean => disk.restore?.uid === restoreUid;
+        await this.#each([lead], (disk) => {
+          if (isIts(disk) && disk.restore !== undefined) disk.restore.state = "undoing";
+        });
+        for (const ref of [...others, lead])
+          await this.#each([ref], (disk) => {
+            if (isIts(disk)) disk.restore = undefined;
+          });
+      },
+      finish: async (restoreUid, disks) => {
+        const [lead, ...others] = leadFirst(disks);
+        if (lead === undefined || this.#require(lead).restore?.uid !== restoreUid) return;
+        const isFinishing = this.#require(lead).restore?.state === "finishing";
+        if (!isFinishing && disks.some((ref) => this.#require(ref).restore?.state !== "switched"))
+          throw new DiskStateError(`restore ${restoreUid} has not been switched`);
+        await this.#each([lead], ({ restore }) => {
+          if (restore !== undefined) restore.state = "finishing";
+        });
+        for (const ref of [...others, lead])
+          await this.#each([ref], (disk) => {
             const { restore } = disk;
-            if (restore?.uid !== restoreUid) continue;
+            if (restore?.uid !== restoreUid) return;
             disk.layers = [...disk.layers.slice(0, disk.layers.indexOf(restore.layer) + 1), restoreUid];
             disk.restore = undefined;
-          }
-        }),
-      find: async (restoreUid, disks) =>
-        disks.map((ref) => this.disks.get(ref.uid)?.restore).find((one) => one?.uid === restoreUid)?.state,
+          });
+      },
+      find: async (restoreUid, disks) => {
+        const [lead] = leadFirst(disks);
+        const restore = lead === undefined ? undefined : this.disks.get(lead.uid)?.restore;
+        return restore?.uid === restoreUid ? restore.state : undefined;
+      },
     },
     merges: {
       advance: ({ uid }) =>

@@ -138,6 +138,7 @@ const gather = async (
   return { restore, snapshot, target, vmUid, refs };
 };
 
+/** A kill may have come between two disks, so that each step begins with what the one before it does. */
 const goOn = async (work: Work, context: RestoreContext, options: Options): Promise<Pass> => {
   const { restore, refs } = work;
   const state = await context.volumes.restores.find(restore.metadata.uid, refs, options);
@@ -145,8 +146,10 @@ const goOn = async (work: Work, context: RestoreContext, options: Options): Prom
     case undefined:
       return begin(work, context, options);
     case "prepared":
+      await prepare(work, context, options);
       return switchOver(work, context, options);
     case "switched":
+      await context.volumes.restores.switch(restore.metadata.uid, refs, options);
       return resume(work, context, options);
     case "finishing":
       return finish(work, context, options);
