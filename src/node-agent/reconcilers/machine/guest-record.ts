@@ -108,8 +108,9 @@ export const msUntilRestart = (guest: GuestStatus, now: Date): number => {
   const { lastExit, restartRequestedAt } = guest;
   if (lastExit === undefined || lastExit.reason === "Stopped") return 0;
   const endedAt = Date.parse(lastExit.at);
-  // Who asks for a restart wants it now; when that start fails, the next one waits again.
-  if (restartRequestedAt !== undefined && endedAt < Date.parse(restartRequestedAt)) return 0;
+  const requestedAt = restartRequestedAt === undefined ? -Infinity : Date.parse(restartRequestedAt);
+  // Who asks for a restart wants it now; when that start fails, the next one waits again. Both may fall in one second.
+  if (requestedAt > endedAt || (requestedAt === endedAt && lastExit.reason !== "StartFailed")) return 0;
   const failedStarts = lastExit.reason === "StartFailed" ? 1 : 0;
   const delay = restartDelayMs(guest.restarts + failedStarts);
   return Math.max(0, endedAt + delay - now.getTime());

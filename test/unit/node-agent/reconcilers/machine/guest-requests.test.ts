@@ -107,6 +107,25 @@ const requestCases: readonly (readonly [string, Case])[] = [
     },
   ],
   [
+    "a restart that is asked for in the second in which the guest ended does not either",
+    {
+      strategy: "Always",
+      guest: ended("Crashed", 0, 7),
+      domain: off("Crashed"),
+      request: "restart",
+      step: "start",
+    },
+  ],
+  [
+    "a restart whose start failed in the second in which it was asked for does",
+    {
+      strategy: "Always",
+      guest: { ...ended("StartFailed", 3, 7), restartRequestedAt: secondsAgo(3) },
+      domain: off("Stopped"),
+      step: "wait-for-restart",
+    },
+  ],
+  [
     "a restart whose start failed does",
     {
       strategy: "Always",
