@@ -85,7 +85,7 @@ chaos: prepare ## kills processes at random for longer than the tests do: KILLS=
 
 .PHONY: data
 data: prepare ## checks what a guest reads through more snapshots, moves and kills than the tests do: SEQUENCES=200 SEED=…
-	VIREO_DATA_SEQUENCES=$(or $(SEQUENCES),200) $(if $(SEED),VIREO_DATA_SEED=$(SEED)) $(JEST) --selectProjects e2e --runInBand --testPathPatterns e2e/data
+	VIREO_DATA_SEQUENCES=$(or $(SEQUENCES),200) VIREO_DATA_SEED=$(or $(SEED),$$RANDOM) $(JEST) --selectProjects e2e --runInBand --testPathPatterns e2e/data
 
 .PHONY: lint
 lint: node_modules/.package-lock.json ## lints

@@ -22,10 +22,12 @@ import { isReady, NAMESPACE, type Stage, startStage } from "./support/stage.ts";
  * the guest's QEMU are killed in the middle of that. An oracle says what must
  * be on the disks: support/data/oracle.ts.
  *
- * `make data` runs it for longer; VIREO_DATA_SEED repeats the choices of a run.
+ * The choices of `make test` are the same each time, so that a change is judged by
+ * what it changes; the moments are not. `make data` makes others, and more of them;
+ * VIREO_DATA_SEED repeats those of a run.
  */
 const SEQUENCES = Number(process.env["VIREO_DATA_SEQUENCES"] ?? 20);
-const SEED = Number(process.env["VIREO_DATA_SEED"] ?? Date.now() % 1_000_000);
+const SEED = Number(process.env["VIREO_DATA_SEED"] ?? 2);
 const VOLUMES = ["one", "two"] as const;
 const VOLUME_MIB = 64;
 

@@ -107,8 +107,8 @@ export const untilStartedAgain = async (stage: Stage, isOn: () => boolean): Prom
       if (isOn()) return true;
       const ready = conditionOf(await stage.machine(MACHINE), "Ready");
       if (ready?.reason === "CrashLoopBackOff" && !hasAsked) {
-        hasAsked = true;
         await askForRestart(stage);
+        hasAsked = true;
       }
       throw new Error(`${ready?.reason}: ${ready?.message}`);
     },
