@@ -122,7 +122,8 @@ describe("an image is refused that", () => {
           "-f",
           "qcow2",
           "-o",
-          "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+          // LUKS is refused by the same field, and its key takes a measurement that now and then fails.
+          "encrypt.format=aes,encrypt.key-secret=s",
           "i",
           "1M",
         ]),
