@@ -20,11 +20,11 @@ describe("runCommand", () => {
   });
 
   test.each([
-    ["an exit code other than 0 is a failure", "false", [], "exit"],
-    ["a missing program is named so", "/nonexistent/program", [], "not-found"],
-    ["a program that runs too long is killed", "sleep", ["60"], "timeout"],
-  ])("%s", async (_sentence, file, args, failure) => {
-    expect(await failureOf(runCommand(file, args, { signal, timeoutMs: 200 }))).toBe(failure);
+    ["an exit code other than 0 is a failure", "false", [], "exit", 60_000],
+    ["a missing program is named so", "/nonexistent/program", [], "not-found", 60_000],
+    ["a program that runs too long is killed", "sleep", ["60"], "timeout", 200],
+  ])("%s", async (_sentence, file, args, failure, timeoutMs) => {
+    expect(await failureOf(runCommand(file, args, { signal, timeoutMs }))).toBe(failure);
   });
 
   test("an abort kills the program and its children", async () => {

@@ -49,11 +49,11 @@ describe("runFilter", () => {
   });
 
   test.each([
-    ["an exit code other than 0 is a failure", ["sh", "-c", "echo broken >&2; exit 3"], "exit"],
-    ["a missing program is named so", ["/nonexistent/program"], "not-found"],
-    ["a program that runs too long is killed", ["sleep", "60"], "timeout"],
-  ] as const)("%s", async (_sentence, program, failure) => {
-    expect(await failureOf(filter(program, drain, { timeoutMs: 500 }))).toBe(failure);
+    ["an exit code other than 0 is a failure", ["sh", "-c", "echo broken >&2; exit 3"], "exit", 60_000],
+    ["a missing program is named so", ["/nonexistent/program"], "not-found", 60_000],
+    ["a program that runs too long is killed", ["sleep", "60"], "timeout", 500],
+  ] as const)("%s", async (_sentence, program, failure, timeoutMs) => {
+    expect(await failureOf(filter(program, drain, { timeoutMs }))).toBe(failure);
   });
 
   test("an abort kills the program, before and after it started", async () => {
