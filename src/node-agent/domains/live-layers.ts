@@ -77,6 +77,15 @@ const isMerged = ({ layers }: ObservedDisk, request: MergeRequest): boolean =>
     ? layers[1] === request.base
     : layers.includes(request.base) && !layers.includes(request.top);
 
+/**
+ * A libvirtd that was killed when QEMU had merged layers, and before it had written
+ * that down, names them for as long as the guest runs; QEMU does not know them any more.
+ */
+const isLayerGone = (error: unknown): boolean =>
+  error instanceof LibvirtError &&
+  error.code === ErrorCode.INTERNAL_ERROR &&
+  /Cannot find device='' nor node-name=/.test(error.message);
+
 const canMerge = ({ layers }: ObservedDisk, request: MergeRequest): boolean => {
   const base = request.base === undefined ? layers.length : layers.indexOf(request.base);
   const top = request.kind === "pull" ? 0 : layers.indexOf(request.top);
@@ -196,6 +205,8 @@ export const createLiveLayers = ({ libvirt, running }: LiveContext): LiveLayers 
     try {
       await begin(now, settled, request, options);
     } catch (error) {
+      // Whether they were merged, the files tell, which are looked at before it counts.
+      if (isLayerGone(error)) return writeOut(now, options);
       throw asRefusal(error, domainName(vmUid));
     }
     return { kind: "running", progressPercent: 0 };

@@ -235,6 +235,23 @@ describe("a running guest, when libvirt does something else meanwhile", () => {
       expect((await domains.observe(vmUid, { signal }))?.powerState).toBe("Running");
     });
 
+    test("is found so when libvirt was killed before it had written that down, and names the layer for good", async () => {
+      guest().xml = guest()
+        .xml.replace(
+          "<backingStore",
+          () => "<backingStore><source file='/top'/><backingStore><source file='/into'/><backingStore",
+        )
+        .replace("</backingStore>", () => "</backingStore></backingStore></backingStore>");
+      const commit = { diskUid: vmUid, kind: "commit", top: "/top", base: "/into" } as const;
+      const refusal = "unable to execute QEMU command 'block-commit': ";
+      const gone = `${refusal}Cannot find device='' nor node-name='libvirt-151-format'`;
+      failNext("domainBlockCommit", ErrorCode.INTERNAL_ERROR, gone);
+      expect(await live.merge(vmUid, commit, { signal })).toEqual({ kind: "done" });
+      expect(lastCalls()).toEqual(["domainGetState", "domainSuspend", "domainResume"]);
+      failNext("domainBlockCommit", ErrorCode.INTERNAL_ERROR, `${refusal}No space left on device`);
+      await expect(live.merge(vmUid, commit, { signal })).rejects.toThrow("No space left");
+    });
+
     test("waits for a guest that is paused, and says that a person, or one of us, has done that", async () => {
       await live.suspend(vmUid, { signal });
       expect(await step()).toEqual({ kind: "paused", byRequest: true });
