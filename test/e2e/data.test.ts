@@ -23,9 +23,9 @@ import { isReady, NAMESPACE, type Stage, startStage } from "./support/stage.ts";
  * be on the disks: support/data/oracle.ts.
  *
  * The choices of `make test` are the same each time, so that a change is judged by
- * what it changes; the moments are not. It makes five sequences, since one in a
- * hundred or so still meets a merge that does not go on after its libvirtd was killed.
- * `make data` makes others, and more of them; VIREO_DATA_SEED repeats those of a run.
+ * what it changes; the moments are not. It makes five sequences, since twenty take
+ * ten minutes. `make data` makes others, and more of them; VIREO_DATA_SEED repeats
+ * those of a run.
  */
 const SEQUENCES = Number(process.env["VIREO_DATA_SEQUENCES"] ?? 5);
 const SEED = Number(process.env["VIREO_DATA_SEED"] ?? 2);
