@@ -87,26 +87,22 @@ const standingOf = (machine: VirtualMachine | undefined): string =>
  */
 const alsoLook = (options: MigrationAgentOptions, lookAt: (migrationUid: string) => void) => {
   const { stores, migrations, agent, images } = options;
-  const lookAtAllOf = (machineUid: string | undefined): void => {
-    for (const { metadata, status } of migrations.list())
-      if (status?.machineUid === machineUid) lookAt(metadata.uid);
+  const lookAtThose = (which: (status: VirtualMachineMigration["status"]) => boolean): void => {
+    for (const { metadata, status } of migrations.list()) if (which(status)) lookAt(metadata.uid);
   };
-  const lookAtPreparing = (): void => {
-    for (const { metadata, status } of migrations.list())
-      if (status?.phase === "Preparing") lookAt(metadata.uid);
-  };
+  const lookAtPreparing = (): void => lookAtThose((status) => status?.phase === "Preparing");
   const both: readonly MigrationStores[keyof MigrationStores][] = [stores.outgoing, stores.incoming];
   const stops = [
     stores.machines.onChange(({ before, after }) => {
-      if (standingOf(before) !== standingOf(after)) lookAtAllOf((before ?? after)?.metadata.uid);
+      const uid = (before ?? after)?.metadata.uid;
+      if (standingOf(before) !== standingOf(after)) lookAtThose((status) => status?.machineUid === uid);
     }),
     ...both.map((store) =>
       store.onChange((change) => machinesOf(change).forEach((uid) => agent.lookAtMachine(uid))),
     ),
-    agent.steps.domains.onChange((vmUid) => {
-      for (const { metadata, status } of migrations.list())
-        if (vmUid === "all" || status?.machineUid === vmUid) lookAt(metadata.uid);
-    }),
+    agent.steps.domains.onChange((vmUid) =>
+      lookAtThose((status) => vmUid === "all" || status?.machineUid === vmUid),
+    ),
     images.onImageChange(lookAtPreparing),
     agent.steps.volumes.onChange(lookAtPreparing),
   ];
