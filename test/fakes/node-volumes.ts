@@ -52,9 +52,9 @@ export class FakeVolumes {
     return states.has("switched") && (states.has("prepared") || states.has("undoing"));
   }
 
-  /** One disk after the other, the lead first, as the real room does it: a kill may come in between. */
+  /** One disk after the other, as the real room does it: a kill may come in between. */
   async #each(disks: readonly DiskRef[], change: (disk: FakeDisk) => void): Promise<void> {
-    for (const ref of leadFirst(disks)) await this.#effect(() => change(this.#require(ref)));
+    for (const ref of disks) await this.#effect(() => change(this.#require(ref)));
   }
 
   #require({ uid }: DiskRef): FakeDisk {
@@ -144,7 +144,7 @@ export class FakeVolumes {
     },
     snapshots: {
       prepare: async ({ snapshotUid, disks, withMemory }) => {
-        await this.#each(disks, (disk) => void (disk.freezing = snapshotUid));
+        await this.#each(leadFirst(disks), (disk) => void (disk.freezing = snapshotUid));
         const freezing = disks.map((ref) => ({
           ref,
           path: this.headOf(ref.uid),
@@ -153,7 +153,7 @@ export class FakeVolumes {
         return { disks: freezing, ...(withMemory ? { memoryPath: `/memory/${snapshotUid}` } : {}) };
       },
       commit: (snapshotUid, disks) =>
-        this.#each(disks, (disk) => {
+        this.#each(leadFirst(disks), (disk) => {
           if (disk.snapshots.has(snapshotUid)) return;
           const layer = disk.layers.at(-1) ?? "";
           const hasMemory = disk.ref.kind === "root" && this.memories.has(snapshotUid);
@@ -163,7 +163,7 @@ export class FakeVolumes {
           disk.freezing = undefined;
         }),
       undo: (_snapshotUid, disks) =>
-        this.#each(disks.toReversed(), (disk) => void (disk.freezing = undefined)),
+        this.#each(leadFirst(disks).toReversed(), (disk) => void (disk.freezing = undefined)),
       find: async (snapshotUid, disks) => {
         const all = disks.map((ref) => this.#require(ref));
         const taken = all.filter(({ snapshots }) => snapshots.has(snapshotUid));
@@ -180,7 +180,7 @@ export class FakeVolumes {
     },
     restores: {
       prepare: ({ restoreUid, snapshotUid, disks }) =>
-        this.#each(disks, (disk) => {
+        this.#each(leadFirst(disks), (disk) => {
           const frozen = disk.snapshots.get(snapshotUid);
           if (frozen === undefined) throw new DiskStateError(`there is no snapshot ${snapshotUid}`);
           disk.restore ??= { uid: restoreUid, layer: frozen.layer, state: "prepared" };
@@ -188,7 +188,7 @@ export class FakeVolumes {
       switch: async (restoreUid, disks) => {
         if (disks.some((ref) => this.#require(ref).restore?.uid !== restoreUid))
           throw new DiskStateError(`restore ${restoreUid} has not been prepared`);
-        await this.#each(disks, ({ restore }) => {
+        await this.#each(leadFirst(disks), ({ restore }) => {
           if (restore !== undefined) restore.state = "switched";
         });
       },
@@ -199,10 +199,9 @@ export class FakeVolumes {
         await this.#each([lead], (disk) => {
           if (isIts(disk) && disk.restore !== undefined) disk.restore.state = "undoing";
         });
-        for (const ref of [...others, lead])
-          await this.#each([ref], (disk) => {
-            if (isIts(disk)) disk.restore = undefined;
-          });
+        await this.#each([...others, lead], (disk) => {
+          if (isIts(disk)) disk.restore = undefined;
+        });
       },
       finish: async (restoreUid, disks) => {
         const [lead, ...others] = leadFirst(disks);
@@ -213,13 +212,12 @@ export class FakeVolumes {
         await this.#each([lead], ({ restore }) => {
           if (restore !== undefined) restore.state = "finishing";
         });
-        for (const ref of [...others, lead])
-          await this.#each([ref], (disk) => {
-            const { restore } = disk;
-            if (restore?.uid !== restoreUid) return;
-            disk.layers = [...disk.layers.slice(0, disk.layers.indexOf(restore.layer) + 1), restoreUid];
-            disk.restore = undefined;
-          });
+        await this.#each([...others, lead], (disk) => {
+          const { restore } = disk;
+          if (restore?.uid !== restoreUid) return;
+          disk.layers = [...disk.layers.slice(0, disk.layers.indexOf(restore.layer) + 1), restoreUid];
+          disk.restore = undefined;
+        });
       },
       find: async (restoreUid, disks) => {
         const [lead] = leadFirst(disks);
