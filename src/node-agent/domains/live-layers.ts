@@ -79,12 +79,14 @@ const isMerged = ({ layers }: ObservedDisk, request: MergeRequest): boolean =>
 
 /**
  * A libvirtd that was killed when QEMU had merged layers, and before it had written
- * that down, names them for as long as the guest runs; QEMU does not know them any more.
+ * that down, names them for as long as the guest runs. QEMU has closed the layer, or
+ * has it open still and puts nothing on it; it refuses to merge it either way.
+ * https://gitlab.com/qemu-project/qemu/-/blob/v7.2.0/blockdev.c, qmp_block_commit
  */
 const isLayerGone = (error: unknown): boolean =>
   error instanceof LibvirtError &&
   error.code === ErrorCode.INTERNAL_ERROR &&
-  /Cannot find device='' nor node-name=/.test(error.message);
+  /Cannot find device='' nor node-name=|' is not in this backing file chain/.test(error.message);
 
 const canMerge = ({ layers }: ObservedDisk, request: MergeRequest): boolean => {
   const base = request.base === undefined ? layers.length : layers.indexOf(request.base);

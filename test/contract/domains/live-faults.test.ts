@@ -235,20 +235,32 @@ describe("a running guest, when libvirt does something else meanwhile", () => {
       expect((await domains.observe(vmUid, { signal }))?.powerState).toBe("Running");
     });
 
-    test("is found so when libvirt was killed before it had written that down, and names the layer for good", async () => {
+    const REFUSAL = "unable to execute QEMU command 'block-commit': ";
+
+    /** The disk's head on a layer that is to be committed into the next. */
+    const haveLayersToCommit = () => {
       guest().xml = guest()
         .xml.replace(
           "<backingStore",
           () => "<backingStore><source file='/top'/><backingStore><source file='/into'/><backingStore",
         )
         .replace("</backingStore>", () => "</backingStore></backingStore></backingStore>");
-      const commit = { diskUid: vmUid, kind: "commit", top: "/top", base: "/into" } as const;
-      const refusal = "unable to execute QEMU command 'block-commit': ";
-      const gone = `${refusal}Cannot find device='' nor node-name='libvirt-151-format'`;
-      failNext("domainBlockCommit", ErrorCode.INTERNAL_ERROR, gone);
+      return { diskUid: vmUid, kind: "commit", top: "/top", base: "/into" } as const;
+    };
+
+    test.each([
+      ["it had written that down", "Cannot find device='' nor node-name='libvirt-151-format'"],
+      ["it had QEMU close the layer", "'libvirt-151-format' is not in this backing file chain"],
+    ])("is found so when libvirt was killed before %s, and names the layer for good", async (_when, said) => {
+      const commit = haveLayersToCommit();
+      failNext("domainBlockCommit", ErrorCode.INTERNAL_ERROR, `${REFUSAL}${said}`);
       expect(await live.merge(vmUid, commit, { signal })).toEqual({ kind: "done" });
       expect(lastCalls()).toEqual(["domainGetState", "domainSuspend", "domainResume"]);
-      failNext("domainBlockCommit", ErrorCode.INTERNAL_ERROR, `${refusal}No space left on device`);
+    });
+
+    test("is not taken for done when QEMU refuses it for another reason", async () => {
+      const commit = haveLayersToCommit();
+      failNext("domainBlockCommit", ErrorCode.INTERNAL_ERROR, `${REFUSAL}No space left on device`);
       await expect(live.merge(vmUid, commit, { signal })).rejects.toThrow("No space left");
     });
 
