@@ -114,7 +114,7 @@ const measureFilterRules = async (): Promise<readonly Row[]> => {
 
 const measureOneGuest = async (): Promise<readonly Row[]> => {
   const { console, migration, copies } = await measureLife(progress);
-  const { vireo, virsh } = migration;
+  const { vireo, virsh, virshTls } = migration;
   return [
     {
       name: "migration: apply to Succeeded / virsh migrate",
@@ -127,9 +127,15 @@ const measureOneGuest = async (): Promise<readonly Row[]> => {
       value: (vireo.ms - vireo.preparingMs) / virsh.ms,
       unit: "x",
     },
+    {
+      name: "migration: Copying to Succeeded / virsh migrate --tls",
+      value: (vireo.ms - vireo.preparingMs) / virshTls.ms,
+      unit: "x",
+    },
     { name: "migration: apply to Succeeded", value: vireo.ms, unit: "ms" },
     { name: "migration: of that, preparing the target", value: vireo.preparingMs, unit: "ms" },
     { name: "migration: virsh migrate", value: virsh.ms, unit: "ms" },
+    { name: "migration: virsh migrate --tls", value: virshTls.ms, unit: "ms" },
     {
       name: "migration: downtime / of virsh migrate",
       value: vireo.downtimeMs / virsh.downtimeMs,
@@ -138,6 +144,7 @@ const measureOneGuest = async (): Promise<readonly Row[]> => {
     },
     { name: "migration: downtime", value: vireo.downtimeMs, unit: "ms" },
     { name: "migration: downtime of virsh migrate", value: virsh.downtimeMs, unit: "ms" },
+    { name: "migration: downtime of virsh migrate --tls", value: virshTls.downtimeMs, unit: "ms" },
     ...copyKinds.flatMap((kind): readonly Row[] => {
       const { vireoMs, rawMs } = copies[kind];
       const [what, raw] =

@@ -11,6 +11,7 @@ import { manifests } from "../test/e2e/support/manifests.ts";
 import { isReady, NAMESPACE, type Stage } from "../test/e2e/support/stage.ts";
 import type { TestNode } from "../test/testbed/node.ts";
 import { run } from "../test/testbed/programs.ts";
+import { offerMigrationTls } from "./migration-tls.ts";
 import { median } from "./statistics.ts";
 import { openWatch } from "./watch.ts";
 
@@ -27,6 +28,8 @@ export interface MigrationCost {
     /** Until the target has what the guest needs there. */ readonly preparingMs: number;
   };
   readonly virsh: MigrationTimes;
+  /** Encrypted, as Vireo's are, by QEMU itself. */
+  readonly virshTls: MigrationTimes;
 }
 
 const failureOf = ({ status }: VirtualMachineMigration): string | undefined =>
@@ -138,49 +141,72 @@ const downtimeIn = (jobInfo: string): number => {
   return Number(value) * (unit === "s" ? 1000 : 1);
 };
 
-/** The same guest between the same libvirts, by libvirt's own client; agents and controller are away. */
-const moveByVirsh = async (stage: Stage, guest: Guest): Promise<MigrationTimes> => {
-  const { testbed } = stage;
-  const programs = [testbed.controller, ...testbed.agents];
-  const parts = await partsOf(guest);
-  const other = testbed.nodes.find((node) => node !== guest.node) ?? guest.node;
+/** To the other node and back, so often that the guest ends where it was. */
+const moveByVirsh = async (
+  { from, to, parts, guest }: ByHand,
+  options: readonly string[],
+): Promise<MigrationTimes> => {
   const samples: MigrationTimes[] = [];
-  for (const program of programs) await program.kill("SIGKILL");
   for (let move = 0; move < MOVES; move += 1) {
-    const [from, to] = move % 2 === 0 ? [guest.node, other] : [other, guest.node];
-    await prepareByHand(from, to, guest, parts);
+    const [source, target] = move % 2 === 0 ? [from, to] : [to, from];
+    await prepareByHand(source, target, guest, parts);
     const began = performance.now();
     await run("virsh", [
       "--connect",
-      uriOf(from),
+      uriOf(source),
       "migrate",
       "--live",
       "--copy-storage-inc",
       "--persistent",
       "--undefinesource",
       "--auto-converge",
+      ...options,
       `--domain=${parts.domain}`,
-      `--desturi=${uriOf(to)}`,
-      `--migrateuri=tcp://${to.address}`,
+      `--desturi=${uriOf(target)}`,
+      `--migrateuri=tcp://${target.address}`,
     ]);
     const ms = performance.now() - began;
-    samples.push({ ms, downtimeMs: downtimeIn(await to.virsh(["domjobinfo", "--completed", parts.domain])) });
+    const said = await target.virsh(["domjobinfo", "--completed", parts.domain]);
+    samples.push({ ms, downtimeMs: downtimeIn(said) });
   }
-  await other.run(["ip", "link", "delete", parts.tap]);
-  await other.run(["rm", "-r", dirname(parts.disk)]);
-  await rm(join(other.stateDirectory, "seeds", guest.vmUid), { recursive: true });
-  for (const program of programs) await program.start();
-  for (const program of programs) await program.ready();
   return {
     ms: median(samples.map(({ ms }) => ms)),
     downtimeMs: median(samples.map(({ downtimeMs }) => downtimeMs)),
   };
 };
 
+interface ByHand {
+  readonly guest: Guest;
+  readonly parts: Parts;
+  readonly from: TestNode;
+  readonly to: TestNode;
+}
+
+/** The same guest between the same libvirts, by libvirt's own client; agents and controller are away. */
+const moveByHand = async (
+  { testbed }: Stage,
+  guest: Guest,
+): Promise<Pick<MigrationCost, "virsh" | "virshTls">> => {
+  const programs = [testbed.controller, ...testbed.agents];
+  const parts = await partsOf(guest);
+  const to = testbed.nodes.find((node) => node !== guest.node) ?? guest.node;
+  const hand = { guest, parts, from: guest.node, to };
+  for (const program of programs) await program.kill("SIGKILL");
+  const virsh = await moveByVirsh(hand, []);
+  await offerMigrationTls(testbed.nodes);
+  const virshTls = await moveByVirsh(hand, ["--tls"]);
+  await to.run(["ip", "link", "delete", parts.tap]);
+  await to.run(["rm", "-r", dirname(parts.disk)]);
+  await rm(join(to.stateDirectory, "seeds", guest.vmUid), { recursive: true });
+  for (const program of programs) await program.start();
+  for (const program of programs) await program.ready();
+  return { virsh, virshTls };
+};
+
 /** Moves a guest to and fro, by Vireo and by `virsh migrate`. */
 export const measureMigration = async (stage: Stage, name: string): Promise<MigrationCost> => {
   const vireo = await moveByVireo(stage, name);
-  const virsh = await moveByVirsh(stage, await guestOf(stage, name));
+  const byHand = await moveByHand(stage, await guestOf(stage, name));
   await stage.until(virtualMachines, name, isReady);
-  return { vireo, virsh };
+  return { vireo, ...byHand };
 };

@@ -38,7 +38,7 @@ const spec = z
       .max(2_000_000)
       .default(300)
       .describe(
-        "How long the guest may stand still at the end, in milliseconds. The migration goes on until what is left can be sent in this time.",
+        "How long the guest may stand still at the end, in milliseconds, besides the time that the two nodes take to change over. The migration goes on until what is left can be sent in a tenth of this; a guest that writes its memory too fast for that is allowed more and more of it.",
       ),
     autoConverge: z
       .boolean()

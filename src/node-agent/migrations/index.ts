@@ -16,12 +16,8 @@ import { removeWay } from "./way.ts";
 export { decide } from "./decide.ts";
 export { isSuperseded, type MigrationHold, migrationHold } from "./holds.ts";
 export { type Arrival, type IncomingSession, UnwantedCookieError } from "./incoming.ts";
-export {
-  type Departure,
-  type DepartureProgress,
-  type OutgoingSession,
-  type TargetAgent,
-} from "./outgoing.ts";
+export type { DepartureProgress } from "./follow.ts";
+export type { Departure, OutgoingSession, TargetAgent } from "./outgoing.ts";
 export type * from "./types.ts";
 export { type Channel, channels } from "./way.ts";
 

@@ -1,7 +1,5 @@
 import type { Duplex } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
 import {
-  DomainJobType,
   DomainMigrateFlags,
   DomainXmlFlags,
   type DomainRef,
@@ -11,6 +9,7 @@ import {
   type MigrateOptions,
   procedures,
 } from "../../libvirt/index.ts";
+import { type DepartureProgress, follow, limitDowntime } from "./follow.ts";
 import type { SessionState } from "./types.ts";
 import { type Channel, makeWay, openCarriers, removeWay, type WayOptions } from "./way.ts";
 
@@ -44,12 +43,6 @@ export interface Departure {
   readonly onEnd: () => void;
 }
 
-export interface DepartureProgress {
-  readonly percent: number;
-  readonly remainingMiB: number;
-  readonly iteration: number | undefined;
-}
-
 /** The source's work for one migration, with the connection to libvirt that stands for it. */
 export interface OutgoingSession {
   state(): SessionState;
@@ -75,9 +68,6 @@ const commonFlags = ({ copiedDisks, hasSharedDisks }: Pick<Departure, "copiedDis
  */
 export const arrivalFlags = (what: Pick<Departure, "copiedDisks" | "hasSharedDisks">): number =>
   commonFlags(what) | PERSIST_DEST;
-
-const MiB = 1_048_576n;
-const PROGRESS_MS = 1_000;
 
 export const startOutgoing = (
   departure: Departure,
@@ -178,6 +168,10 @@ class Outgoing implements OutgoingSession {
     const { xml } = await connection.call(procedures.domainGetXmlDesc, { dom: ref, flags }, { signal });
     const destinationXml = await target.describe(xml, { signal });
     const common = { ...this.#common(), flags: this.#flags(), signal };
+    const { maxDowntimeMilliseconds, onProgress } = this.#departure;
+    const copy = { connection, ref, maxDowntimeMilliseconds, onProgress };
+    // From Begin on libvirt takes no such call until QEMU has begun.
+    await limitDowntime(copy, { signal });
     // libvirt compares the two descriptions: the guest must not see a difference.
     const begun = await connection.migrateBegin(ref, { ...common, destinationXml });
     const cookie = await target.prepare(begun.cookie, { signal });
@@ -186,59 +180,9 @@ class Outgoing implements OutgoingSession {
     const uris = { uri: carriers.way.uriOf("memory"), disksUri: carriers.way.uriOf("disks") };
     const { signal: _, ...unbounded } = common;
     const performing = connection.migratePerform(ref, { ...unbounded, ...uris, cookie });
-    const sent = await this.#follow(performing, connection, ref);
+    const sent = await follow(performing, copy);
     this.#isPerformed = true;
     signal.throwIfAborted();
     this.#lastCookie = await target.finish(sent.cookie, { signal });
-  }
-
-  /** Tells how far it is until it is over. */
-  async #follow<T>(performing: Promise<T>, connection: LibvirtConnection, ref: DomainRef): Promise<T> {
-    const over = new AbortController();
-    const telling = this.#tellUntil(over.signal, connection, ref);
-    try {
-      return await performing;
-    } finally {
-      over.abort();
-      await telling;
-    }
-  }
-
-  async #tellUntil(over: AbortSignal, connection: LibvirtConnection, ref: DomainRef): Promise<void> {
-    const { maxDowntimeMilliseconds } = this.#departure;
-    let isLimited = false;
-    for (;;) {
-      const isOver = await sleep(PROGRESS_MS, true, { signal: over }).then(
-        () => false,
-        () => true,
-      );
-      if (isOver) return;
-      if (!isLimited) {
-        // Refused before QEMU has begun.
-        const limit = connection.setMigrationMaxDowntime(ref, BigInt(maxDowntimeMilliseconds));
-        isLimited = await limit.then(
-          () => true,
-          () => false,
-        );
-      }
-      await this.#tell(connection, ref).catch(() => {});
-    }
-  }
-
-  async #tell(connection: LibvirtConnection, ref: DomainRef): Promise<void> {
-    const { type, stats } = await connection.jobStats(ref);
-    if (type !== DomainJobType.UNBOUNDED) return;
-    const figure = (name: string): bigint => {
-      const value = stats.get(name);
-      return typeof value === "bigint" ? value : typeof value === "number" ? BigInt(value) : 0n;
-    };
-    const total = figure("memory_total") + figure("disk_total");
-    const remaining = figure("memory_remaining") + figure("disk_remaining");
-    const done = total > remaining ? total - remaining : 0n;
-    this.#departure.onProgress({
-      percent: total === 0n ? 0 : Math.min(99, Number((100n * done) / total)),
-      remainingMiB: Number((remaining + MiB - 1n) / MiB),
-      iteration: stats.has("memory_iteration") ? Number(figure("memory_iteration")) : undefined,
-    });
   }
 }

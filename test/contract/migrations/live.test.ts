@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
 import type { MigrationPhase } from "../../../src/api/virtual-machine-migration.ts";
+import { domainName } from "../../../src/node-agent/domains/index.ts";
 import {
   decide,
   type Departure,
@@ -121,6 +122,19 @@ describe("while it is copied", () => {
     PATIENCE_MS,
   );
 });
+
+test(
+  "QEMU stops the guest only for a tenth of what is allowed at first",
+  async () => {
+    const traveller = pair.again(guest);
+    await departSlowly(traveller, { maxDowntimeMilliseconds: 1_230 });
+    const { node } = pair.source;
+    expect((await node.virsh(["migrate-getmaxdowntime", domainName(traveller.vmUid)])).trim()).toBe("123");
+    await settle("source", "Failed", traveller);
+    await settle("target", "Failed", traveller);
+  },
+  PATIENCE_MS,
+);
 
 describe("when the guest stands still and the target is to let it go on", () => {
   const departAndLose = async (traveller: Traveller, happen: () => Promise<void>): Promise<void> => {

@@ -1,6 +1,6 @@
 import type { VirtualMachineMigration } from "../../../api/virtual-machine-migration.ts";
 import { isConflict } from "../../../kube/index.ts";
-import { desiredDomain, desiredLink } from "../../desired.ts";
+import { desiredDomain, desiredLink, type PlacedMachine } from "../../desired.ts";
 import {
   type MigrationContext,
   type MigrationOptions,
@@ -93,9 +93,22 @@ const switchOver = async (
 };
 
 /**
+ * The ways lead here while libvirt lets the guest go on: it need not wait for them
+ * then. Where that is not possible now, the next pass does it.
+ */
+const leadHere = async (
+  target: Promise<PlacedMachine | undefined>,
+  { steps }: MigrationContext,
+): Promise<void> => {
+  const placed = await target;
+  if (placed === undefined) return;
+  const { signal } = new AbortController();
+  await steps.links.ensure(desiredLink(placed), { signal }).catch(() => {});
+};
+
+/**
  * From the moment that the phase is Switching the source lets its guest be, and
- * this node alone decides. What comes of it, the next pass reads from libvirt,
- * which also leads the ways here where that was not possible at once.
+ * this node alone decides. What comes of it, the next pass reads from libvirt.
  */
 export const finishAsAsked = async (
   migration: VirtualMachineMigration,
@@ -106,14 +119,11 @@ export const finishAsAsked = async (
   const { uid } = migration.metadata;
   const session = context.room.incoming(uid);
   if (session === undefined) throw conflict("nothing was prepared before");
-  const reading = requireMachine(migration, context, options).catch(() => undefined);
+  const machine = requireMachine(migration, context, options).catch(() => undefined);
   try {
     await switchOver(migration, context, options);
     // Not given up with the request: the phase says that it happens.
-    const answer = await session.finish(cookie);
-    const target = await reading;
-    if (target !== undefined)
-      await context.steps.links.ensure(desiredLink(target), { signal: new AbortController().signal });
+    const [answer] = await Promise.all([session.finish(cookie), leadHere(machine, context)]);
     return answer;
   } finally {
     await context.room.forget(uid);

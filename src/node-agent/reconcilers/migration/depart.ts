@@ -23,7 +23,8 @@ const MAX_MESSAGE = 4096;
 
 /** Writes how far it is; whoever changes the phase at the same moment goes first. */
 const progressWriter = (uid: string, { migrations, now }: MigrationContext, { signal }: MigrationOptions) => {
-  let lastAt = 0;
+  // A short copy is over by then: what is written while it ends only holds its end up.
+  let lastAt = now().getTime();
   return (progress: DepartureProgress): void => {
     const migration = migrations.get(uid);
     if (now().getTime() - lastAt < PROGRESS_MS || migration?.status?.phase !== "Copying") return;

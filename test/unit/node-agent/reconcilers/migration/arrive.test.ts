@@ -4,6 +4,7 @@ import type { VirtualMachineMigration } from "../../../../../src/api/virtual-mac
 import { ApiError } from "../../../../../src/kube/index.ts";
 import { finishAsAsked } from "../../../../../src/node-agent/reconcilers/migration/arrive.ts";
 import type { MigrationContext } from "../../../../../src/node-agent/reconcilers/migration/migration-context.ts";
+import { waitFor } from "../../../../testbed/wait.ts";
 import { acceptedWith } from "../../../controllers/virtual-machine-migration/migrating.ts";
 import { machineWith } from "../../machines.ts";
 
@@ -22,8 +23,15 @@ const inPhase = (phase: "Preparing" | "Cancelled", resourceVersion: string): Vir
   return { ...migration, metadata: { ...migration.metadata, resourceVersion } };
 };
 
+const failing = (message: string) => async (): Promise<never> => {
+  throw new Error(message);
+};
+
 /** An API server that has one version of the migration, and what the agent does, in its order. */
-const target = (stored: VirtualMachineMigration | undefined, { hasMachine = true } = {}) => {
+const target = (
+  stored: VirtualMachineMigration | undefined,
+  { hasMachine = true, libvirt = async () => {}, links = async () => {} } = {},
+) => {
   const done: string[] = [];
   const context = {
     migrations: {
@@ -42,13 +50,21 @@ const target = (stored: VirtualMachineMigration | undefined, { hasMachine = true
       incoming: () => ({
         finish: async () => {
           done.push("finish");
+          await libvirt();
           return Buffer.from("to the source");
         },
       }),
       forget: async () => void done.push("forget"),
     },
     readMachine: async () => (hasMachine ? machineWith() : undefined),
-    steps: { links: { ensure: async () => void done.push("link") } },
+    steps: {
+      links: {
+        ensure: async () => {
+          done.push("link");
+          await links();
+        },
+      },
+    },
     lookAt: () => void done.push("look"),
   } as unknown as MigrationContext;
   return { done, finish: (known: VirtualMachineMigration) => finishAsAsked(known, cookie, context, options) };
@@ -96,9 +112,28 @@ describe("A guest that is to go on at the target", () => {
     expect(done).toEqual([...expected, "forget", "look"]);
   });
 
-  test("does so without its link when its machine cannot be read: the next pass makes it", async () => {
-    const { done, finish } = target(copying("7"), { hasMachine: false });
+  test("is led to while libvirt lets it go on, so that it need not wait for that", async () => {
+    const running = Promise.withResolvers<void>();
+    const { done, finish } = target(copying("7"), { libvirt: () => running.promise });
+    const finishing = finish(copying("7"));
+    await waitFor("it is led to", () => done.includes("link"), { intervalMs: 1 });
+    expect(done).not.toContain("forget");
+    running.resolve();
+    await finishing;
+  });
+
+  test.each<[string, Parameters<typeof target>[1], string[]]>([
+    ["its machine cannot be read", { hasMachine: false }, []],
+    ["the ways cannot lead here now", { links: failing("the kernel is busy") }, ["link"]],
+  ])("does so all the same when %s: the next pass does that", async (_, circumstances, link) => {
+    const { done, finish } = target(copying("7"), circumstances);
     await finish(copying("7"));
-    expect(done).toEqual(["Switching", "finish", "forget", "look"]);
+    expect(done).toEqual(["Switching", "finish", ...link, "forget", "look"]);
+  });
+
+  test("is not taken for arrived when libvirt fails, and its session ends after that", async () => {
+    const { done, finish } = target(copying("7"), { libvirt: failing("no such guest") });
+    await expect(finish(copying("7"))).rejects.toThrow("no such guest");
+    expect(done).toEqual(["Switching", "finish", "link", "forget", "look"]);
   });
 });
