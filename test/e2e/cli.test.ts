@@ -1,10 +1,11 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
-import { openInChromium } from "../testbed/chromium.ts";
+import { type ChromiumPage, openInChromium } from "../testbed/chromium.ts";
 import { buildPlugin, type Plugin, type PluginProcess, type PluginResult } from "../testbed/kubectl-vireo.ts";
 import { waitFor } from "../testbed/wait.ts";
 import { type Guest, guestOf } from "./support/guest.ts";
@@ -72,6 +73,21 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 }, 60_000);
 
+/** Keys, one after the other, and Enter. */
+const type = async (browser: ChromiumPage, line: string): Promise<void> => {
+  const codes: Readonly<Record<string, string>> = { " ": "Space", "/": "Slash" };
+  for (const key of line) await browser.press(key, codes[key] ?? `Key${key.toUpperCase()}`);
+  await browser.press("Enter", "Enter");
+};
+
+/** Who reads the keyboard of the guest's screen. */
+const programsOnScreen = async (): Promise<readonly string[]> => {
+  const readers = await guest.run(
+    "for p in /proc/[0-9]*; do [ $(readlink $p/fd/0) = /dev/tty1 ] && cat $p/comm; done 2>/dev/null; true",
+  );
+  return readers.split("\n");
+};
+
 describe("a guest is reached", () => {
   test(
     "by its serial console, where somebody logs in and works",
@@ -109,6 +125,24 @@ describe("a guest is reached", () => {
   );
 
   test(
+    "by scp, which copies files into it and out of it again",
+    async () => {
+      const content = randomBytes(300_000);
+      await mkdir(join(directory, "site"));
+      await writeFile(join(directory, "site/picture"), content);
+      const how = ["-i", stage.privateKeyFile, "-o", "BatchMode=yes"];
+      await expectDone(vireo("scp", ...how, "-r", join(directory, "site"), "root@main:/run"));
+      const [sum = ""] = (await guest.run("sha256sum /run/site/picture")).split(" ");
+      expect(sum).toBe(createHash("sha256").update(content).digest("hex"));
+      await expectDone(vireo("scp", ...how, "root@main:/run/site/picture", join(directory, "back")));
+      expect((await readFile(join(directory, "back"))).equals(content)).toBe(true);
+      const missing = await vireo("scp", ...how, "root@main:/run/nothing", directory);
+      expect(missing).toMatchObject({ exitCode: 1, err: expect.stringContaining("No such file") });
+    },
+    NO_BOOT_MS,
+  );
+
+  test(
     "by a forwarded port",
     async () => {
       const forward = plugin.start(["port-forward", "main", ":80"], options());
@@ -122,7 +156,7 @@ describe("a guest is reached", () => {
   );
 
   test(
-    "by its screen, in a browser",
+    "by its screen and its keyboard, in a browser",
     async () => {
       const vnc = plugin.start(["vnc", "main", "--browser", "--no-open"], options());
       const [url = ""] = await vnc.untilOut(/^http:\/\/127\.0\.0\.1:[0-9]+\/[^/]+\/\n/);
@@ -156,6 +190,13 @@ describe("a guest is reached", () => {
         expect(await untilPainted(168, 0, 0)).toBeGreaterThan(95);
         await paint(4);
         expect(await untilPainted(0, 0, 168)).toBeGreaterThan(95);
+        await browser.evaluate('document.querySelector("#screen canvas").focus()');
+        await type(browser, "root");
+        await waitFor("somebody to be logged in", async () => (await programsOnScreen()).includes("sh"));
+        await type(browser, "touch /run/typed");
+        await waitFor("what was typed to be done", async () =>
+          (await guest.run("ls /run")).includes("typed"),
+        );
       } finally {
         await browser.close();
       }

@@ -22,7 +22,7 @@ export interface GuestImage {
 }
 
 /**
- * "tiny": boots in seconds, ssh as root, httpd on port 80, an echo service on
+ * "tiny": boots in seconds, ssh and sftp as root, httpd on port 80, an echo service on
  * port 7777, the serial console says "vireo-guest ready" with its addresses,
  * uptime and boot id. "debian": Debian 12 with cloud-init, openssh and the
  * QEMU guest agent, ssh as user debian.

@@ -6,13 +6,16 @@ import { unpackDebian } from "./debian-packages.ts";
 import { makeDisk } from "./disk.ts";
 
 /*
- * The tiny guest: Debian's cloud kernel, a static busybox and dropbear, with
- * tiny/root laid over them. It boots to ssh in about ten seconds when emulated.
+ * The tiny guest: Debian's cloud kernel, a static busybox, and dropbear with
+ * sftp, with tiny/root laid over them. It boots to ssh in about ten seconds when emulated.
  */
 
 const SIZE_MIB = 96;
-const PACKAGES = ["linux-image-cloud-amd64", "busybox-static", "dropbear-bin"];
-const DROPBEAR_PROGRAMS = ["/usr/sbin/dropbear", "/usr/bin/dropbearkey"];
+const PACKAGES = ["linux-image-cloud-amd64", "busybox-static", "dropbear-bin", "openssh-sftp-server"];
+const SFTP_SERVER = "/usr/lib/openssh/sftp-server";
+const PROGRAMS = ["/usr/sbin/dropbear", "/usr/bin/dropbearkey", SFTP_SERVER];
+/** Where Debian's dropbear looks for it. */
+const SFTP_SERVER_OF_DROPBEAR = "usr/lib/sftp-server";
 
 /** Modules that find the root file system: the initramfs has these. */
 const DISK_MODULES = ["virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ext4", "crc32c_generic"];
@@ -131,7 +134,8 @@ const buildInitramfs = async (packages: Packages, workDirectory: string, output:
 const buildRoot = async (packages: Packages, root: string): Promise<void> => {
   await makeDirectories(root);
   await installBusybox(packages, root);
-  for (const program of DROPBEAR_PROGRAMS) await installProgram(packages, program, root);
+  for (const program of PROGRAMS) await installProgram(packages, program, root);
+  await symlink(SFTP_SERVER, join(root, SFTP_SERVER_OF_DROPBEAR));
   await installModules(packages, SYSTEM_MODULES, root);
   await cp(join(SOURCE, "root"), root, { recursive: true });
   await writeFile(join(root, "etc/passwd"), "root::0:0:root:/root:/bin/sh\n");
