@@ -3,6 +3,7 @@ import { floatingIps } from "../src/api/floating-ip.ts";
 import { guestOf } from "../test/e2e/support/guest.ts";
 import { manifests } from "../test/e2e/support/manifests.ts";
 import { isReady, type Stage, startStage } from "../test/e2e/support/stage.ts";
+import { setWire } from "../test/e2e/support/wire.ts";
 import { waitFor } from "../test/testbed/wait.ts";
 
 /** How long a client saw no answer, and who answered for the address meanwhile. */
@@ -134,11 +135,6 @@ interface Scenario {
 }
 
 /** The wire between a node and the others, as the switch has it. */
-const setWire = async ({ testbed }: Stage, nodeName: string, state: "up" | "down"): Promise<void> => {
-  const port = nodeName.replace("node-", "node");
-  await testbed.underlay.runOutside(["ip", "link", "set", "dev", port, state]);
-};
-
 const scenarios = (stage: Stage): readonly Scenario[] => {
   const { testbed } = stage;
   let cutOff = "";
@@ -174,10 +170,10 @@ const scenarios = (stage: Stage): readonly Scenario[] => {
       name: "node cut off",
       act: async () => {
         cutOff = (await holderOf(stage)).node;
-        await setWire(stage, cutOff, "down");
+        await setWire(testbed, cutOff, "down");
       },
       restore: async () => {
-        await setWire(stage, cutOff, "up");
+        await setWire(testbed, cutOff, "up");
         await waitFor(
           "an agent that is back",
           () =>

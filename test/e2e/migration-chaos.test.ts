@@ -12,11 +12,12 @@ import { expectNothingOf, isOver, migrationsOn, type MigrationVerbs, saysOf } fr
 import { type Choices, choicesFrom } from "./support/random.ts";
 import { isReady, type Stage, startStage } from "./support/stage.ts";
 import { VcpuWatch } from "./support/vcpu-watch.ts";
+import { setWire } from "./support/wire.ts";
 
 /**
  * A guest that writes is moved to and fro, and each time one of those who take
  * part is killed (SIGKILL) at a random moment and started again, as its
- * supervisor would. Whatever becomes of the migration, the guest runs in one
+ * supervisor would, or one of the nodes is cut off for a while. Whatever becomes of the migration, the guest runs in one
  * place, without having been started anew, and all that it wrote is there.
  *
  * `make chaos` does it more often: MIGRATION_KILLS; VIREO_CHAOS_SEED repeats the
@@ -27,7 +28,15 @@ import { VcpuWatch } from "./support/vcpu-watch.ts";
  * of that kernel on its console, is forgiven, here and nowhere else.
  */
 const SEED = Number(process.env["VIREO_CHAOS_SEED"] ?? Date.now() % 1_000_000);
-const VICTIMS = ["source agent", "target agent", "source libvirtd", "target libvirtd", "controller"] as const;
+const VICTIMS = [
+  "source agent",
+  "target agent",
+  "source libvirtd",
+  "target libvirtd",
+  "controller",
+  "source network",
+  "target network",
+] as const;
 type Victim = (typeof VICTIMS)[number];
 const KILLS = Number(process.env["VIREO_CHAOS_MIGRATION_KILLS"] ?? VICTIMS.length);
 const FORGIVEN_KERNEL_FAILURES = 1;
@@ -38,6 +47,8 @@ const ROUND_MS = 120_000;
 /** At once, which alone hits Switching; or later than that: when it is over, or nearly. */
 const MOMENTS: readonly MigrationPhase[] = ["Preparing", "Copying", "Switching", "Succeeded"];
 const MAX_DELAY_MS = 1_200;
+/** Connections outlive the shorter ones of these. */
+const MAX_CUT_MS = 8_000;
 
 let stage: Stage;
 let migrations: MigrationVerbs;
@@ -61,13 +72,21 @@ const makeGuest = async (): Promise<void> => {
   await diary.write();
 };
 
+const cutOff = async (nodeName: string, ms: number): Promise<void> => {
+  await setWire(stage.testbed, nodeName, "down");
+  await delay(ms);
+  await setWire(stage.testbed, nodeName, "up");
+};
+
 const kill = async (
   victim: Victim,
   ends: { readonly source: string; readonly target: string },
+  choices: Choices,
 ): Promise<void> => {
   const { testbed } = stage;
   const nodeName = victim.startsWith("source") ? ends.source : ends.target;
   if (victim === "controller") return testbed.controller.restart();
+  if (victim.endsWith("network")) return cutOff(nodeName, choices.integer(MAX_CUT_MS));
   if (victim.endsWith("agent")) return testbed.agent(nodeName).restart();
   const node = testbed.node(nodeName);
   await node.killLibvirtd("SIGKILL");
@@ -100,7 +119,7 @@ const round = async (victim: Victim, choices: Choices): Promise<void> => {
   await untilPhase(name, moment);
   await delay(delayMs);
   const at = (await migrations.read(name))?.status?.phase;
-  await kill(victim, { source, target });
+  await kill(victim, { source, target }, choices);
   const over = await migrations.until(name, isOver);
   say(`${name}: killed in ${at}; ${saysOf(over)}`);
   const home = over.status?.phase === "Succeeded" ? target : source;
