@@ -137,6 +137,9 @@ const open =
 const markOf = async ({ files, directories }: Room, ref: DiskRef): Promise<string | undefined> =>
   (await files.readText(join(directories.of(ref), MARK), { maxBytes: 64 }))?.trim();
 
+/** What a killed agent has not finished counts for nothing: a directory of which it made no more is nobody's. */
+const isUnused = (names: readonly string[]): boolean => names.every((name) => name.endsWith(".new"));
+
 /** An empty directory of this migration; throws when there is a disk in it that no migration has brought. */
 const makePlace = async (
   room: Room,
@@ -145,12 +148,12 @@ const makePlace = async (
 ): Promise<void> => {
   const { directories, files } = room;
   const mark = await markOf(room, ref);
-  const isThere = (await files.stat(directories.of(ref))) !== undefined;
-  if (isThere && mark === undefined)
+  const names = await files.list(directories.of(ref));
+  if (mark === undefined && !isUnused(names))
     throw new DiskStateError(`${describeDisk(ref)} exists on this node, and no migration has brought it`);
   if (mark !== migrationUid) {
     // The mark goes last: without it what is left would count for a disk of this node's own.
-    for (const name of await files.list(directories.of(ref)))
+    for (const name of names)
       if (name !== MARK) await destroy(room, ref.pool, join(directories.of(ref), name), signal);
     await directories.make(ref);
     await files.writeAtomically(join(directories.of(ref), MARK), `${migrationUid}\n`, OWNER_ONLY);
@@ -277,10 +280,14 @@ const drop = async (
   const { directories, files } = room;
   const { shared } = directories.pool(ref.pool);
   if (shared || (await files.stat(directories.of(ref))) === undefined) return;
-  if (migrationUid !== undefined && (await markOf(room, ref)) !== migrationUid) return;
-  for (const name of await files.list(directories.of(ref)))
+  const names = await files.list(directories.of(ref));
+  const isIts = migrationUid === undefined || (await markOf(room, ref)) === migrationUid;
+  if (!isIts && !isUnused(names)) return;
+  for (const name of names)
     if (name !== RECORD_FILE && name !== MARK)
       await destroy(room, ref.pool, join(directories.of(ref), name), signal);
+  // The mark goes last: a record without it would be that of a disk of this node's own.
+  await files.remove(join(directories.of(ref), RECORD_FILE));
   await directories.remove(ref);
 };
 

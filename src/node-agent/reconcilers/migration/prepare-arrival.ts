@@ -9,6 +9,7 @@ import {
 } from "./migration-context.ts";
 import { ensureSeed } from "../machine/steps.ts";
 import { withImage } from "../storage/storage.ts";
+import { DamagedDiskError, DiskStateError } from "../../volumes/index.ts";
 import type { CachedImage, DiskChain } from "../../volumes/types.ts";
 
 /** Why the machine cannot come yet. */
@@ -35,6 +36,13 @@ const awaitImage = async (
   if (image === undefined) return undefined;
   const found = await withImage(image, async (cached) => cached, steps, options);
   return "kind" in found ? notReady(found.reason, found.message) : undefined;
+};
+
+/** What a person has to look at is told; what passes is tried again. */
+const tellConflict = (error: unknown): NotReady => {
+  if (error instanceof DiskStateError || error instanceof DamagedDiskError)
+    return notReady("DiskConflict", `This node cannot take the machine: ${error.message}.`);
+  throw error;
 };
 
 /** Undefined when the disk was never made: its machine has never been started, and nothing is lost. */
@@ -94,7 +102,7 @@ const receiveDisks = async (
   for (const disk of await movingDisks(target, context, options)) {
     const missing = disk.isShared ? undefined : await awaitImage(disk, target, context, options);
     if (missing !== undefined) return missing;
-    const chain = await receiveDisk(disk, target, migration, context, options);
+    const chain = await receiveDisk(disk, target, migration, context, options).catch(tellConflict);
     if (chain === undefined) continue;
     if ("kind" in chain) return chain;
     if (disk.name === undefined) rootDisk = chain;

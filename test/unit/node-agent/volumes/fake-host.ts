@@ -13,6 +13,9 @@ export interface FakeQcow2 {
 
 type FakeFile = FakeQcow2 | { readonly kind: "bytes"; data: Buffer };
 
+/** What one host was given of a qcow2 file, by which another one knows it again. */
+const sent = new WeakMap<Uint8Array, FakeQcow2>();
+
 /** The agent's process ended here. */
 export class Killed extends Error {
   override readonly name = "Killed";
@@ -123,8 +126,12 @@ export class FakeHost {
       this.#makeDirectory(path);
     },
     writeAtomically: async (path, content) => {
+      const unfinished = `${path}.new`;
+      this.#change();
+      this.#files.set(unfinished, { kind: "bytes", data: Buffer.from(content) });
       this.#change();
       this.#files.set(path, { kind: "bytes", data: Buffer.from(content) });
+      this.#files.delete(unfinished);
     },
     readText: async (path) => {
       this.#look();
@@ -168,12 +175,16 @@ export class FakeHost {
     },
     touch: async () => {},
     remove: async (path) => {
-      this.#change();
-      for (const name of [...this.#files.keys(), ...this.#directories])
-        if (name === path || name.startsWith(`${path}/`)) {
-          this.#files.delete(name);
-          this.#directories.delete(name);
-        }
+      const isIn = (name: string): boolean => name === path || name.startsWith(`${path}/`);
+      // One after the other, as a file system does; the deepest directory first.
+      for (const name of [...this.#files.keys()].filter(isIn).sort()) {
+        this.#change();
+        this.#files.delete(name);
+      }
+      for (const name of [...this.#directories].filter(isIn).sort().reverse()) {
+        this.#change();
+        this.#directories.delete(name);
+      }
     },
   };
 
@@ -190,6 +201,7 @@ export class FakeHost {
 
   #reader(file: FakeFile): ReadableFile {
     const bytes = file.kind === "bytes" ? file.data : headerBytes(file);
+    if (file.kind === "qcow2") sent.set(bytes, file);
     return {
       sizeBytes: bytes.length,
       descriptor: -1,
@@ -204,11 +216,16 @@ export class FakeHost {
 
   #writer(path: string): WritableFile {
     return {
-      write: async () => {
+      write: async (chunk) => {
         this.#change();
-        this.#files.set(path, { kind: "bytes", data: Buffer.from("overwritten") });
+        const file = sent.get(chunk);
+        if (file === undefined) this.#files.set(path, { kind: "bytes", data: Buffer.from("overwritten") });
+        else this.put(path, { ...file, clusters: new Map(file.clusters) });
       },
-      truncate: async () => this.#change(),
+      truncate: async () => {
+        this.#change();
+        this.#files.set(path, { kind: "bytes", data: Buffer.alloc(0) });
+      },
       setMode: async () => {},
       sync: async () => {},
       close: async () => {},

@@ -207,7 +207,9 @@ const expectTidy = (machine: Machine): void => {
       ...record.layers.map(({ name }) => machine.layerPath(ref, name)),
     ];
   });
-  expect(machine.host.paths().filter((path) => path.startsWith("/pool"))).toEqual(files.sort());
+  // What is being written counts for nothing, and is written anew by the next.
+  const left = machine.host.paths().filter((path) => path.startsWith("/pool") && !path.endsWith(".new"));
+  expect(left).toEqual(files.sort());
 };
 
 /** The agent has seen a block job to its end, and not that QEMU had written it out; it asks for it again. */
