@@ -177,11 +177,11 @@ export class FakeHost {
     remove: async (path) => {
       const isIn = (name: string): boolean => name === path || name.startsWith(`${path}/`);
       // One after the other, as a file system does; the deepest directory first.
-      for (const name of [...this.#files.keys()].filter(isIn).sort()) {
+      for (const name of [...this.#files.keys()].filter(isIn).toSorted()) {
         this.#change();
         this.#files.delete(name);
       }
-      for (const name of [...this.#directories].filter(isIn).sort().reverse()) {
+      for (const name of [...this.#directories].filter(isIn).toSorted().toReversed()) {
         this.#change();
         this.#directories.delete(name);
       }
