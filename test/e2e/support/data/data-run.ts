@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { virtualMachines } from "../../../../src/api/virtual-machine.ts";
 import { waitFor } from "../../../testbed/wait.ts";
 import { type Guest, guestOf } from "../guest.ts";
 import type { Choices } from "../random.ts";
@@ -228,12 +229,13 @@ class Run implements DataRun {
   /** Waits until the guest answers, wherever it is now. True when its kernel had failed on the way, and it was started anew. */
   async #meetGuest(hasMoved = false): Promise<boolean> {
     const { stage } = this.#options;
+    const { nodeName } = this.#world;
+    // A controller that was killed when the guest had moved says so later, and only its own node reaches the guest.
+    await stage.until(virtualMachines, MACHINE, (machine) => machine.status?.nodeName === nodeName);
     this.#guest = await guestOf(stage, MACHINE);
     this.#writer = this.#writerIn(this.#guest);
-    const nodeName = this.#guest.node.name;
     this.#world = {
       ...this.#world,
-      nodeName,
       volumes: this.#world.volumes.map((volume) => (volume.attached ? { ...volume, nodeName } : volume)),
     };
     const { bootId } = await this.#answer(hasMoved);

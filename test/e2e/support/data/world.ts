@@ -1,6 +1,6 @@
 import type { Operation, World } from "./plan.ts";
 
-/** The world after an operation that has succeeded, except where the machine is then, which only the machine's status tells. */
+/** The world after an operation that has succeeded. */
 export const afterwards = (world: World, operation: Operation, name: string): World => {
   const changeVolume = (volume: string, change: Partial<World["volumes"][number]>): World => ({
     ...world,
@@ -21,8 +21,9 @@ export const afterwards = (world: World, operation: Operation, name: string): Wo
       return changeVolume(operation.volume, { sizeMiB: operation.sizeMiB });
     case "resize":
       return { ...world, vcpus: operation.vcpus, memoryMiB: operation.memoryMiB };
-    case "restore":
     case "migrate":
+      return { ...world, nodeName: operation.targetNode };
+    case "restore":
       return world;
   }
 };
