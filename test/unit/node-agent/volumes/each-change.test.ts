@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import { Killed } from "./fake-host.ts";
-import { disks, Machine, options, root, uidOf } from "./machine.ts";
+import { disks, Machine, root } from "./machine.ts";
+import { killAtEachChange, options, uidOf } from "./node.ts";
 
 const [one, two] = [uidOf(101), uidOf(102)] as const;
 
@@ -22,24 +22,19 @@ const take = async (machine: Machine, snapshotUid: string): Promise<void> => {
   await machine.volumes.snapshots.commit(snapshotUid, disks, options);
 };
 
-/** Calls back with a machine whose agent was killed at each change that the work makes, one after the other. */
-const atEachChange = async (
+/** Whatever the fresh agent does, the disks and snapshots are as they are to be. */
+const atEachChange = (
   work: (machine: Machine) => Promise<unknown>,
   then: (machine: Machine) => Promise<void>,
-): Promise<number> => {
-  for (let changes = 0; ; changes += 1) {
-    const machine = await withUnneededLayer();
-    machine.host.dieAfter(changes);
-    await work(machine).catch((error: unknown) => {
-      if (!(error instanceof Killed)) throw error;
-    });
-    const isOver = !machine.host.isDead;
-    await machine.restartAgent();
-    await then(machine);
-    expect(machine.differences()).toEqual([]);
-    if (isOver) return changes;
-  }
-};
+): Promise<number> =>
+  killAtEachChange({
+    start: withUnneededLayer,
+    work,
+    then: async (machine) => {
+      await then(machine);
+      expect(machine.differences()).toEqual([]);
+    },
+  });
 
 describe("an agent that is killed at each change of a merge", () => {
   const merge = (machine: Machine) => machine.advance(root);

@@ -2,7 +2,8 @@ import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { childrenOf, isNamed } from "../../../../src/node-agent/volumes/layers.ts";
 import { Killed } from "./fake-host.ts";
-import { data, disks, Machine, options, root, uidOf } from "./machine.ts";
+import { data, disks, Machine, root } from "./machine.ts";
+import { options, uidOf } from "./node.ts";
 
 /**
  * What the agent and its users do, each thing perhaps cut short by a kill at

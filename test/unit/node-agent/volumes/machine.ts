@@ -1,28 +1,13 @@
-import type { Volumes } from "../../../../src/node-agent/volumes/index.ts";
-import { createVolumes } from "../../../../src/node-agent/volumes/index.ts";
 import { pathDown } from "../../../../src/node-agent/volumes/layers.ts";
 import { type DiskRecord, parseRecord } from "../../../../src/node-agent/volumes/record.ts";
 import type {
-  CachedImage,
   DesiredDisk,
   DiskRef,
   LiveMerge,
   MergeOutcome,
 } from "../../../../src/node-agent/volumes/types.ts";
-import { FakeHost, inPool } from "./fake-host.ts";
-
-export const uidOf = (number: number): string =>
-  `00000000-0000-4000-8000-${String(number).padStart(12, "0")}`;
-export const signal = new AbortController().signal;
-export const options = { signal } as const;
-
-export const image: CachedImage = {
-  uid: uidOf(1),
-  checksum: `sha256:${"0".repeat(64)}`,
-  path: "/cache/image.qcow2",
-  format: "qcow2",
-  virtualSizeBytes: 2 ** 20,
-};
+import { inPool } from "./fake-host.ts";
+import { image, Node, options, uidOf } from "./node.ts";
 
 export const root: DiskRef = { pool: "local", kind: "root", uid: uidOf(2) };
 export const data: DiskRef = { pool: "local", kind: "volume", uid: uidOf(3) };
@@ -39,9 +24,7 @@ type Content = Map<number, number>;
  * A machine with two disks on a fake host, with the parts that are not the
  * room's: libvirt with its block jobs, and what the disks are to look like.
  */
-export class Machine {
-  readonly host = new FakeHost("/pool", "/cache");
-  volumes: Volumes;
+export class Machine extends Node {
   /** Paths that QEMU has open for writing; empty while the guest is off. */
   readonly heads = new Map<string, string>();
   readonly #expected = new Map<string, Content>();
@@ -58,34 +41,9 @@ export class Machine {
   }[] = [];
 
   constructor() {
-    this.host.put(image.path, {
-      sizeBytes: image.virtualSizeBytes,
-      backing: undefined,
-      clusters: new Map([
-        [0, 100],
-        [1, 101],
-      ]),
-    });
-    this.volumes = this.#open();
+    super();
     this.#expected.set(root.uid, new Map(this.host.content(image.path)));
     this.#expected.set(data.uid, new Map());
-  }
-
-  #open(): Volumes {
-    return createVolumes({
-      pools: [{ name: "local", path: "/pool", shared: false, wipe: "None" }],
-      run: this.host.run,
-      files: this.host.files,
-      logger: { info: () => {}, warn: () => {} },
-      findImage: async (uid) => (uid === image.uid ? image : undefined),
-    });
-  }
-
-  /** The agent is killed, if it is not dead yet, and a fresh one starts. */
-  async restartAgent(): Promise<void> {
-    await this.volumes.close();
-    this.host.revive();
-    this.volumes = this.#open();
   }
 
   get isRunning(): boolean {
@@ -235,18 +193,8 @@ export class Machine {
   }
 
   /** Advances until something else than background work has to be done. */
-  async advance(ref: DiskRef): Promise<MergeOutcome> {
-    for (;;) {
-      const changed = Promise.withResolvers<void>();
-      const stop = this.volumes.onChange(() => changed.resolve());
-      try {
-        const outcome = await this.volumes.merges.advance(ref, { isRunning: this.isRunning }, options);
-        if (outcome.kind !== "working") return outcome;
-        await changed.promise;
-      } finally {
-        stop();
-      }
-    }
+  advance(ref: DiskRef): Promise<MergeOutcome> {
+    return this.whileWorking(() => this.volumes.merges.advance(ref, { isRunning: this.isRunning }, options));
   }
 
   /** Merges all there is, with the block jobs that it takes. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { imagesNamedIn, newRecord, parseRecord } from "../../../../src/node-agent/volumes/record.ts";
 import { made } from "../../../../src/node-agent/volumes/transitions.ts";
-import { uidOf } from "./machine.ts";
+import { uidOf } from "./node.ts";
 
 const checksum = `sha256:${"0".repeat(64)}`;
 const image = { uid: uidOf(1), checksum };

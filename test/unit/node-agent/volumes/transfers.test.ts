@@ -1,67 +1,37 @@
 import { beforeAll, describe, expect, test } from "@jest/globals";
 
-import { createVolumes, type DiskManifest, type Volumes } from "../../../../src/node-agent/volumes/index.ts";
-import { FakeHost, Killed } from "./fake-host.ts";
-import { disks, image, Machine, options, root, uidOf } from "./machine.ts";
+import type { DiskManifest } from "../../../../src/node-agent/volumes/index.ts";
+import { Killed } from "./fake-host.ts";
+import { disks, Machine, root } from "./machine.ts";
+import { killAtEachChange, Node, options, uidOf } from "./node.ts";
 
 const [first, second] = [uidOf(201), uidOf(202)] as const;
 
 /** The node that the machine comes to. */
-class Target {
-  readonly host = new FakeHost("/pool", "/cache");
+class Target extends Node {
   readonly #source: Machine;
-  volumes: Volumes;
 
   constructor(source: Machine) {
+    super();
     this.#source = source;
-    this.host.put(image.path, source.host.qcow2(image.path));
-    this.volumes = this.#open();
-  }
-
-  #open(): Volumes {
-    return createVolumes({
-      pools: [{ name: "local", path: "/pool", shared: false, wipe: "None" }],
-      run: this.host.run,
-      files: this.host.files,
-      logger: { info: () => {}, warn: () => {} },
-      findImage: async (uid) => (uid === image.uid ? image : undefined),
-    });
-  }
-
-  async restartAgent(): Promise<void> {
-    await this.volumes.close();
-    this.host.revive();
-    this.volumes = this.#open();
   }
 
   /** Asks until the disk is here; throws when it cannot come. */
   async receive(migrationUid: string, manifest: DiskManifest): Promise<void> {
     const { transfers } = this.#source.volumes;
-    for (;;) {
-      const changed = Promise.withResolvers<void>();
-      const stop = this.volumes.onChange(() => changed.resolve());
-      try {
-        const outcome = await this.volumes.transfers.receive(
-          {
-            migrationUid,
-            ref: root,
-            manifest,
-            withHead: true,
-            fetch: async function* (name) {
-              await using file = await transfers.open(root, name, options);
-              if (file === undefined) throw new Error(`there is no ${name}`);
-              yield* file.chunks();
-            },
-          },
-          options,
-        );
-        if (outcome.kind === "ready") return;
-        if (outcome.kind === "failed") throw this.host.isDead ? new Killed() : new Error(outcome.message);
-        await changed.promise;
-      } finally {
-        stop();
-      }
-    }
+    const reception = {
+      migrationUid,
+      ref: root,
+      manifest,
+      withHead: true,
+      fetch: async function* (name: string) {
+        await using file = await transfers.open(root, name, options);
+        if (file === undefined) throw new Error(`there is no ${name}`);
+        yield* file.chunks();
+      },
+    };
+    const outcome = await this.whileWorking(() => this.volumes.transfers.receive(reception, options));
+    if (outcome.kind === "failed") throw this.host.isDead ? new Killed() : new Error(outcome.message);
   }
 
   drop(migrationUid?: string): Promise<void> {
@@ -93,25 +63,20 @@ const expectArrived = ({ host }: Target): void => {
   expect(host.content(head)).toEqual(source.host.content(head));
 };
 
-/** Calls back with a target whose agent was killed at each change that the work makes, one after the other. */
-const atEachChange = async (
+const atEachChange = (
   prepare: (target: Target) => Promise<void>,
   work: (target: Target) => Promise<void>,
   then: (target: Target) => Promise<void>,
-): Promise<number> => {
-  for (let changes = 0; ; changes += 1) {
-    const target = new Target(source);
-    await prepare(target);
-    target.host.dieAfter(changes);
-    await work(target).catch((error: unknown) => {
-      if (!(error instanceof Killed)) throw error;
-    });
-    const isOver = !target.host.isDead;
-    await target.restartAgent();
-    await then(target);
-    if (isOver) return changes;
-  }
-};
+): Promise<number> =>
+  killAtEachChange({
+    start: async () => {
+      const target = new Target(source);
+      await prepare(target);
+      return target;
+    },
+    work,
+    then,
+  });
 
 const nothing = async (): Promise<void> => {};
 const receiveFirst = (target: Target): Promise<void> => target.receive(first, manifest);
