@@ -30,7 +30,7 @@ const atEachChange = (
   killAtEachChange({
     start: withUnneededLayer,
     work,
-    then: async (machine) => {
+    afterwards: async (machine) => {
       await then(machine);
       expect(machine.differences()).toEqual([]);
     },

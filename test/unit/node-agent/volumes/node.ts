@@ -69,14 +69,14 @@ export class Node {
 export interface Interruption<N extends Node> {
   readonly start: () => Promise<N>;
   readonly work: (node: N) => Promise<unknown>;
-  readonly then: (node: N) => Promise<void>;
+  readonly afterwards: (node: N) => Promise<void>;
 }
 
 /** The agent is killed at each change that the work makes, one after the other, each time on a new node. Resolves with their number. */
 export const killAtEachChange = async <N extends Node>({
   start,
   work,
-  then,
+  afterwards,
 }: Interruption<N>): Promise<number> => {
   for (let changes = 0; ; changes += 1) {
     const node = await start();
@@ -86,7 +86,7 @@ export const killAtEachChange = async <N extends Node>({
     });
     const isOver = !node.host.isDead;
     await node.restartAgent();
-    await then(node);
+    await afterwards(node);
     if (isOver) return changes;
   }
 };

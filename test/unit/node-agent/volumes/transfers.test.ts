@@ -75,7 +75,7 @@ const atEachChange = (
       return target;
     },
     work,
-    then,
+    afterwards: then,
   });
 
 const nothing = async (): Promise<void> => {};
