@@ -134,7 +134,6 @@ interface Scenario {
   readonly restore?: () => Promise<void>;
 }
 
-/** The wire between a node and the others, as the switch has it. */
 const scenarios = (stage: Stage): readonly Scenario[] => {
   const { testbed } = stage;
   let cutOff = "";

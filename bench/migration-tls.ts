@@ -1,4 +1,4 @@
-import { appendFile, chmod, copyFile, mkdir } from "node:fs/promises";
+import { appendFile, chmod, copyFile, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import {
@@ -45,4 +45,5 @@ export const offerMigrationTls = async (nodes: readonly TestNode[]): Promise<voi
     await node.killLibvirtd("SIGTERM");
     await node.startLibvirtd();
   }
+  await rm(made, { recursive: true });
 };

@@ -17,8 +17,9 @@ import { setWire } from "./support/wire.ts";
 /**
  * A guest that writes is moved to and fro, and each time one of those who take
  * part is killed (SIGKILL) at a random moment and started again, as its
- * supervisor would, or one of the nodes is cut off for a while. Whatever becomes of the migration, the guest runs in one
- * place, without having been started anew, and all that it wrote is there.
+ * supervisor would, or one of the nodes is cut off for a while. Whatever becomes
+ * of the migration, the guest runs in one place, without having been started
+ * anew, and all that it wrote is there.
  *
  * `make chaos` does it more often: MIGRATION_KILLS; VIREO_CHAOS_SEED repeats the
  * choices of a run.

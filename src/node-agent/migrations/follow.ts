@@ -31,14 +31,6 @@ export const downtimeLimit = (maxMilliseconds: number, iteration = 0): number =>
   return Math.max(1, Math.round(maxMilliseconds * Math.min(1, FIRST_SHARE * 2 ** doublings)));
 };
 
-/** To be called before QEMU begins, which may be done within a second. */
-export const limitDowntime = (
-  { connection, ref, maxDowntimeMilliseconds }: Omit<Copy, "onProgress">,
-  options: { readonly signal?: AbortSignal },
-  iteration?: number,
-): Promise<void> =>
-  connection.setMigrationMaxDowntime(ref, BigInt(downtimeLimit(maxDowntimeMilliseconds, iteration)), options);
-
 const LOOK_MS = 250;
 const MiB = 1_048_576n;
 
@@ -68,7 +60,7 @@ const followUntil = async (over: AbortSignal, copy: Copy): Promise<void> => {
     copy.onProgress(progress);
     const allow = downtimeLimit(maxDowntimeMilliseconds, progress.iteration);
     if (allow === allowed) return;
-    await limitDowntime(copy, {}, progress.iteration);
+    await connection.setMigrationMaxDowntime(ref, BigInt(allow));
     allowed = allow;
   };
   const isOver = (): Promise<boolean> => sleep(LOOK_MS, false, { signal: over }).catch(() => true);

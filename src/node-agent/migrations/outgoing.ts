@@ -9,7 +9,7 @@ import {
   type MigrateOptions,
   procedures,
 } from "../../libvirt/index.ts";
-import { type DepartureProgress, follow, limitDowntime } from "./follow.ts";
+import { type DepartureProgress, downtimeLimit, follow } from "./follow.ts";
 import type { SessionState } from "./types.ts";
 import { type Channel, makeWay, openCarriers, removeWay, type WayOptions } from "./way.ts";
 
@@ -169,9 +169,9 @@ class Outgoing implements OutgoingSession {
     const destinationXml = await target.describe(xml, { signal });
     const common = { ...this.#common(), flags: this.#flags(), signal };
     const { maxDowntimeMilliseconds, onProgress } = this.#departure;
-    const copy = { connection, ref, maxDowntimeMilliseconds, onProgress };
-    // From Begin on libvirt takes no such call until QEMU has begun.
-    await limitDowntime(copy, { signal });
+    // From Begin on libvirt takes no such call until QEMU has begun, which may then be done within a second.
+    const limit = BigInt(downtimeLimit(maxDowntimeMilliseconds));
+    await connection.setMigrationMaxDowntime(ref, limit, { signal });
     // libvirt compares the two descriptions: the guest must not see a difference.
     const begun = await connection.migrateBegin(ref, { ...common, destinationXml });
     const cookie = await target.prepare(begun.cookie, { signal });
@@ -180,7 +180,7 @@ class Outgoing implements OutgoingSession {
     const uris = { uri: carriers.way.uriOf("memory"), disksUri: carriers.way.uriOf("disks") };
     const { signal: _, ...unbounded } = common;
     const performing = connection.migratePerform(ref, { ...unbounded, ...uris, cookie });
-    const sent = await follow(performing, copy);
+    const sent = await follow(performing, { connection, ref, maxDowntimeMilliseconds, onProgress });
     this.#isPerformed = true;
     signal.throwIfAborted();
     this.#lastCookie = await target.finish(sent.cookie, { signal });
